@@ -1,0 +1,122 @@
+// Collectives over the ranks of a job: the contract that local, thread, MPI (and later NCCL) communicators keep.
+//
+// Every rank makes the same calls in the same order with the same operation, dtype and row shape. A call checks its own
+// arguments at the door (CommError naming operation, call name, shape and rank); what differs between ranks is reported
+// in checked mode and is otherwise undefined.
+//
+// Rows: tensors are cut and joined along dimension 0. Ragged operations take `rows`, the number of rows of each rank,
+// the same vector on every rank. A rank may have zero rows.
+//
+// Tensors must be contiguous, on the communicator's device. Dtypes: float64, float32, float16, bfloat16, int64, int32,
+// uint8; kMax and kMin refuse the 16-bit floats, whose sums are accumulated in float32 in each hop.
+//
+// Sums are made in rank order by the local and thread communicators, and in a fixed order for a given world size by MPI:
+// the same inputs at the same world size give the same bits.
+//
+// Threads: a communicator belongs to one thread at a time, except poll() and abort(), which any thread may call.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace muster {
+
+enum class ReduceOp { kSum, kMax, kMin };
+
+// A started collective. It owns its tensors until wait() returns. On CPU, wait() blocks until the result is there; on a
+// GPU it orders the current stream after it. Destroying an unfinished Work waits for it.
+class Work {
+ public:
+  class State {
+   public:
+    virtual ~State() = default;
+    virtual void wait() = 0;   // throws CommError when the peers are lost or the deadline has passed
+    virtual bool test() = 0;   // true once finished; makes progress, never blocks
+  };
+
+  Work() = default;  // already finished
+  explicit Work(std::unique_ptr<State> state) : state_(std::move(state)) {}
+  Work(Work&&) noexcept = default;
+  Work& operator=(Work&& other);
+  ~Work();
+
+  void wait();
+  bool test();
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+
+  // In place: every rank ends with the reduction of all ranks' tensors. `name` appears in errors and time-outs.
+  Work all_reduce(const at::Tensor& tensor, ReduceOp op, const std::string& name);
+
+  // output [sum(rows), ...] = the ranks' inputs [rows[rank], ...] in rank order. `input` may be output's own slice.
+  Work all_gather(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& rows,
+                  const std::string& name);
+
+  // output [rows[rank], ...] = this rank's rows of the sum over ranks of input [sum(rows), ...].
+  // `output` may be input's own slice.
+  Work reduce_scatter(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& rows,
+                      const std::string& name);
+
+  // In place: every rank ends with root's tensor.
+  Work broadcast(const at::Tensor& tensor, int root, const std::string& name);
+
+  // Sends send_rows[r] rows of input to rank r and receives receive_rows[r] rows from it, in rank order on both sides.
+  Work all_to_all(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& send_rows,
+                  const std::vector<int64_t>& receive_rows, const std::string& name);
+
+  // Returns once every rank has called it.
+  void barrier(const std::string& name);
+
+  // Lets started collectives progress (MPI does not progress by itself). Never blocks.
+  virtual void poll() = 0;
+
+  // Ends every rank of the job. The local communicator throws CommError, the thread communicator makes every rank's
+  // pending and later calls throw CommError, MPI ends the processes with `code`.
+  [[noreturn]] virtual void abort(int code, const std::string& reason) = 0;
+
+  // Deadline of the calls started from now on, in seconds.
+  virtual void set_timeout(double seconds) = 0;
+
+  // Bytes this rank has handed to collectives so far (elements x size of each call's input).
+  int64_t bytes_started() const { return bytes_started_; }
+
+ protected:
+  Communicator(int rank, int size, bool checked) : rank_(rank), size_(size), checked_(checked) {}
+
+  virtual Work do_all_reduce(const at::Tensor& tensor, ReduceOp op, const std::string& name) = 0;
+  virtual Work do_all_gather(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& rows,
+                             const std::string& name) = 0;
+  virtual Work do_reduce_scatter(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& rows,
+                                 const std::string& name) = 0;
+  virtual Work do_broadcast(const at::Tensor& tensor, int root, const std::string& name) = 0;
+  virtual Work do_all_to_all(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& send_rows,
+                             const std::vector<int64_t>& receive_rows, const std::string& name) = 0;
+  virtual void do_barrier(const std::string& name) = 0;
+
+ private:
+  int rank_;
+  int size_;
+  bool checked_;
+  int64_t sequence_ = 0;
+  int64_t bytes_started_ = 0;
+};
+
+// rows[r] when `total` rows are cut over `size` ranks as evenly as can be: the first total % size ranks have one more.
+std::vector<int64_t> split_rows(int64_t total, int size);
+
+}  // namespace muster

@@ -1,0 +1,70 @@
+# What all of Muster's targets share.
+
+add_library(muster_options INTERFACE)
+target_compile_options(muster_options INTERFACE
+  -Wall -Wextra -Wshadow -Wswitch-enum -Wconversion -Werror
+  -ftree-vectorize -fno-math-errno -fno-trapping-math)
+target_include_directories(muster_options INTERFACE ${PROJECT_SOURCE_DIR})
+target_include_directories(muster_options SYSTEM INTERFACE ${PROJECT_BINARY_DIR}/generated)
+target_link_libraries(muster_options INTERFACE OpenMP::OpenMP_CXX)
+
+# muster_library(NAME [DEPENDS targets...]): a static library of the folder's .cpp files and .proto files.
+# Sources are found by name, so that a new loss or data set needs no line here.
+function(muster_library name)
+  cmake_parse_arguments(arg "" "" "DEPENDS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS *.cpp)
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
+  file(GLOB protos CONFIGURE_DEPENDS *.proto)
+  add_library(${name} STATIC ${sources})
+  target_link_libraries(${name} PUBLIC ${arg_DEPENDS} PRIVATE muster_options)
+  target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  foreach(proto ${protos})
+    file(RELATIVE_PATH path ${PROJECT_SOURCE_DIR} ${proto})
+    string(REGEX REPLACE "proto$" "pb" stem ${PROJECT_BINARY_DIR}/generated/${path})
+    get_filename_component(folder ${stem} DIRECTORY)
+    file(MAKE_DIRECTORY ${folder})
+    add_custom_command(OUTPUT ${stem}.cc ${stem}.h
+      COMMAND protobuf::protoc --proto_path=${PROJECT_SOURCE_DIR} --cpp_out=${PROJECT_BINARY_DIR}/generated ${proto}
+      DEPENDS ${proto} VERBATIM)
+    set_source_files_properties(${stem}.cc PROPERTIES COMPILE_OPTIONS -w)
+    target_sources(${name} PRIVATE ${stem}.cc)
+    target_include_directories(${name} SYSTEM PUBLIC ${PROJECT_BINARY_DIR}/generated)
+    target_link_libraries(${name} PUBLIC protobuf::libprotobuf)
+  endforeach()
+  if(NOT sources AND NOT protos)
+    message(FATAL_ERROR "${CMAKE_CURRENT_SOURCE_DIR} has no sources")
+  endif()
+endfunction()
+
+# muster_test(NAME FOLDER LINKS...): one GoogleTest program of tests/FOLDER/*_test.cpp; each case is a CTest test.
+function(muster_test folder)
+  string(REPLACE "/" "_" name ${folder})
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${folder}/*_test.cpp)
+  add_executable(${name}_test ${sources})
+  target_link_libraries(${name}_test PRIVATE muster_options ${ARGN} muster_test_support GTest::gmock)
+  gtest_discover_tests(${name}_test TEST_PREFIX ${name}. DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600 LABELS unit)
+endfunction()
+
+# muster_mpi_test(NAME RANKS... : the program under mpirun once for each world size)
+function(muster_mpi_test name source)
+  cmake_parse_arguments(arg "" "" "RANKS;LINKS" ${ARGN})
+  add_executable(${name} ${source})
+  target_link_libraries(${name} PRIVATE muster_options ${arg_LINKS} muster_test_support GTest::gmock)
+  foreach(ranks ${arg_RANKS})
+    add_test(NAME mpi.${name}.${ranks} COMMAND ${MPIEXEC_EXECUTABLE} --oversubscribe -n ${ranks} $<TARGET_FILE:${name}>)
+    set_tests_properties(mpi.${name}.${ranks} PROPERTIES LABELS mpi TIMEOUT 600 PROCESSORS 2
+      ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMP_NUM_THREADS=1;OMPI_MCA_rmaps_base_oversubscribe=1")
+  endforeach()
+endfunction()
+
+# The commit that was built, for the run header: rewritten only when it changes.
+function(muster_version_header)
+  set(commit unknown)
+  find_package(Git QUIET)
+  if(GIT_FOUND)
+    execute_process(COMMAND ${GIT_EXECUTABLE} describe --always --dirty --abbrev=10
+      WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE commit OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  endif()
+  file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/generated/version.h CONTENT
+    "#pragma once\n#define MUSTER_VERSION \"@PROJECT_VERSION@\"\n#define MUSTER_COMMIT \"@commit@\"\n#define MUSTER_LIBTORCH \"@LIBTORCH_VERSION@\"\n" @ONLY)
+endfunction()

@@ -1,0 +1,35 @@
+// What the trainer asks of a model: from a batch to live features. The step never asks which method runs.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "dataloader/batch.h"
+#include "trainer/encoders/encoders.pb.h"
+#include "trainer/features.h"
+
+namespace muster {
+
+// Parameters are named by the modules' paths, e.g. "image.blocks.0.attention.qkv.weight": the names in checkpoints.
+// Random choices (dropout) are pure functions of (seed, batch.position, layer): two forwards of the same rows give the
+// same bits, and results do not depend on how the batch was cut.
+class Model : public torch::nn::Module {
+ public:
+  // Features of the batch's rows, in their order, with a graph if grad mode is on. `seed` is the run's; dropout is active
+  // only in training mode (train()).
+  virtual Features forward(const Batch& batch, uint64_t seed) = 0;
+
+  // One tower alone, for evaluation: images [b,3,H,W] -> [b,d]; tokens [b,L] -> [b,d].
+  virtual at::Tensor encode_image(const at::Tensor& images) = 0;
+  virtual at::Tensor encode_text(const at::Tensor& tokens) = 0;
+};
+
+// Fills in the preset's sizes and checks them. ConfigError naming each field that is missing or impossible.
+ModelConfig resolve_model(const ModelConfig& config);
+
+// Initialised as CLIP is, from `seed` alone: the same bits on every rank and world size. Takes a resolved config.
+std::shared_ptr<Model> make_model(const ModelConfig& config, uint64_t seed);
+
+}  // namespace muster

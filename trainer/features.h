@@ -1,0 +1,40 @@
+// What flows between encoders and losses.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace muster {
+
+// One pair of feature matrices, raw (losses normalise): rows of `image` and `text` belong together. Most models have one
+// pair, named "global".
+struct FeaturePair {
+  std::string name;
+  at::Tensor image;  // [b, d]
+  at::Tensor text;   // [b, d]
+};
+
+struct Features {
+  std::vector<FeaturePair> pairs;
+  at::Tensor image_tokens;   // [b, R, d], undefined if the model gives none
+  at::Tensor text_tokens;    // [T, d] packed, undefined if the model gives none
+  at::Tensor text_offsets;   // [b + 1] int64 into text_tokens
+};
+
+// All [b] int64, CPU.
+struct Labels {
+  at::Tensor identity;
+  at::Tensor image_id;
+  at::Tensor position;  // in the global sample stream
+};
+
+// How far training is: for ramps and warm-ups.
+struct Progress {
+  int64_t step = 0;
+  double epoch = 0;
+};
+
+}  // namespace muster
