@@ -1,0 +1,23 @@
+// The subcommands of muster, one thin file each. add_X_command() describes the subcommand to the parser and gives it a
+// callback that runs it; errors leave the callback as muster::Error.
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace muster {
+
+class Process;
+
+void add_import_command(CLI::App& app, Process& process);
+void add_synth_command(CLI::App& app, Process& process);
+void add_inspect_command(CLI::App& app, Process& process);
+void add_tokenize_command(CLI::App& app, Process& process);
+void add_train_command(CLI::App& app, Process& process);
+void add_eval_command(CLI::App& app, Process& process);
+void add_embed_command(CLI::App& app, Process& process);
+void add_loss_command(CLI::App& app, Process& process);
+void add_bench_command(CLI::App& app, Process& process);
+
+}  // namespace muster
