@@ -1,0 +1,28 @@
+// From captions to token ids.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "dataloader/dataloader.pb.h"
+
+namespace muster {
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  // Writes exactly `context` ids: the start token, the caption's ids (cut so that the end token fits), the end token,
+  // and zeros. `caption` is UTF-8. context >= 2, else std::logic_error. Safe from any number of threads.
+  // DataError: the caption is not valid UTF-8 (which byte); nothing is written then.
+  virtual void encode(std::string_view caption, int64_t* ids, int64_t context) const = 0;
+
+  // Every id is below this.
+  virtual int64_t vocabulary() const = 0;
+};
+
+// DataError: the merges are missing or not CLIP's format (which file, which line).
+std::unique_ptr<Tokenizer> make_tokenizer(const TokenizerConfig& config);
+
+}  // namespace muster
