@@ -10,7 +10,8 @@
 
 namespace muster {
 
-// Writes PATH.partial, fsyncs it, renames it to PATH and fsyncs the folder. On any failure PATH is as it was and the partial file is gone.
+// Writes PATH.partial, fsyncs it, renames it to PATH and fsyncs the folder. On any failure PATH is as it was and the
+// partial file is gone.
 void write_file_atomically(const std::string& path, std::string_view contents);
 
 // The same, with the bytes handed to `sink` piece by piece: write(sink) calls sink(data, size) any number of times.

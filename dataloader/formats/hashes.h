@@ -4,12 +4,24 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace muster {
 
+class InputFile;
+
 uint64_t xxh3_64(const void* data, size_t size);
+// 32 lower-case hexadecimal digits in the canonical (big-endian) order, as xxhsum -H2 and Python's xxhash print them.
 std::string xxh3_128_hex(const void* data, size_t size);
 // Of the whole file, read in pieces. DataError if it cannot be read.
 std::string xxh3_128_hex_of_file(const std::string& path);
+
+// [begin, end) of a file.
+struct ByteRange {
+  uint64_t begin = 0;
+  uint64_t end = 0;
+};
+// Of the concatenation of these ranges, read in pieces. DataError if the file ends before one does.
+std::string xxh3_128_hex_of_ranges(const InputFile& file, const std::vector<ByteRange>& ranges);
 
 }  // namespace muster

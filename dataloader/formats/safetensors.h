@@ -1,5 +1,5 @@
-// safetensors files (github.com/huggingface/safetensors, format 0.x): 8 bytes little-endian header length, a JSON header,
-// then the tensors' bytes. Python reads and writes them with one call; nothing in them is ever executed.
+// safetensors files (github.com/huggingface/safetensors, format 0.x): 8 bytes little-endian header length, a JSON
+// header, then the tensors' bytes. Python reads and writes them with one call; nothing in them is ever executed.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,7 +15,8 @@ namespace muster {
 // In file order. Dtypes: F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL.
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-// Writes through write_file_atomically() (see atomic_file.h) and fsyncs. Tensors are made contiguous on the CPU first.
+// Writes through write_file_atomically() (see atomic_file.h) and fsyncs. Tensors are made contiguous on the CPU first,
+// and are laid out by element size, widest first, else in the order given: so each is aligned, as Python's mmap wants.
 // DataError: disk full, folder missing, a name twice.
 void write_safetensors(const std::string& path, const NamedTensors& tensors,
                        const std::map<std::string, std::string>& metadata = {});

@@ -1,0 +1,56 @@
+#include "dataloader/formats/atomic_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+
+#include "dataloader/formats/file.h"
+#include "launch/error.h"
+
+namespace muster {
+
+void write_file_atomically(const std::string& path, std::string_view contents) {
+  write_file_atomically(path, [&](const ByteSink& sink) { sink(contents.data(), contents.size()); });
+}
+
+void write_file_atomically(const std::string& path, const std::function<void(const ByteSink& sink)>& write) {
+  const std::string partial = path + ".partial";
+  try {
+    OutputFile file(partial);
+    write([&](const void* data, size_t size) { file.write(data, size); });
+    file.finish();
+    if (std::rename(partial.c_str(), path.c_str()) != 0) throw_system_error("cannot write", path);
+  } catch (...) {
+    unlink(partial.c_str());
+    throw;
+  }
+  fsync_folder(std::filesystem::path(path).parent_path().string());
+}
+
+std::string read_file(const std::string& path, size_t max_bytes) {
+  const InputFile file(path);
+  if (file.size() > max_bytes) {
+    throw DataError(path + " has " + std::to_string(file.size()) + " bytes; at most " + std::to_string(max_bytes) +
+                    " are allowed here: is it the right file?");
+  }
+  std::string contents(file.size(), '\0');
+  file.read(contents.data(), contents.size(), 0);
+  return contents;
+}
+
+void fsync_folder(const std::string& path) {
+  const std::string folder = path.empty() ? "." : path;
+  const int descriptor = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) throw_system_error("cannot open folder", folder);
+  // Some network file systems cannot sync a folder and say EINVAL; there is nothing better to do on them.
+  const bool synced = fsync(descriptor) == 0 || errno == EINVAL;
+  const int reason = errno;
+  close(descriptor);
+  errno = reason;
+  if (!synced) throw_system_error("cannot sync folder", folder);
+}
+
+}  // namespace muster

@@ -1,0 +1,53 @@
+// Files by RAII. All functions throw DataError naming the path and the system's reason.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace muster {
+
+// A regular file open for reading. Any number of threads may read() one InputFile.
+class InputFile {
+ public:
+  explicit InputFile(const std::string& path);
+  ~InputFile();
+  InputFile(InputFile&& other) noexcept;
+  InputFile& operator=(InputFile&&) = delete;
+
+  const std::string& path() const { return path_; }
+  // Bytes when it was opened.
+  uint64_t size() const { return size_; }
+  // Exactly `size` bytes from `offset` (pread); a file that ends before that is an error.
+  void read(void* to, size_t size, uint64_t offset) const;
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+  uint64_t size_ = 0;
+};
+
+// A new file open for writing; one that exists is emptied first. For one thread.
+class OutputFile {
+ public:
+  explicit OutputFile(const std::string& path);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  uint64_t size() const { return size_; }
+  void write(const void* data, size_t size);
+  // fsync and close; the file is on the disk when it returns.
+  void finish();
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+  uint64_t size_ = 0;
+};
+
+// "what path: the system's reason for the current errno".
+[[noreturn]] void throw_system_error(const std::string& what, const std::string& path);
+
+}  // namespace muster

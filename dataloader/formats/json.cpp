@@ -1,0 +1,57 @@
+#include "dataloader/formats/json.h"
+
+#include <functional>
+#include <set>
+#include <vector>
+
+#include "launch/error.h"
+
+namespace muster {
+namespace {
+
+using nlohmann::json;
+
+// Looks at the parser's events for what nlohmann itself lets pass.
+class Guard {
+ public:
+  Guard(const std::string& where, int max_depth) : where_(where), max_depth_(max_depth) {}
+
+  bool operator()(int depth, json::parse_event_t event, const json& value) {
+    if (event == json::parse_event_t::object_start) keys_.emplace_back();
+    if (event == json::parse_event_t::object_end) keys_.pop_back();
+    if (event == json::parse_event_t::key && !keys_.back().insert(value.get<std::string>()).second) {
+      throw DataError(where_ + ": the key " + value.dump(-1, ' ', true) + " appears twice in one object; remove one");
+    }
+    if (depth >= max_depth_) {
+      throw DataError(where_ + ": JSON nested deeper than " + std::to_string(max_depth_) + " levels is refused");
+    }
+    return true;
+  }
+
+ private:
+  const std::string& where_;
+  int max_depth_;
+  std::vector<std::set<std::string>> keys_;
+};
+
+}  // namespace
+
+json parse_json(std::string_view text, const std::string& where, int max_depth) {
+  Guard guard(where, max_depth);
+  try {
+    return json::parse(text.begin(), text.end(), std::ref(guard));
+  } catch (const json::parse_error& error) {
+    throw DataError(where + ": not valid JSON (near column " + std::to_string(error.byte) +
+                    "); is it UTF-8 and complete?");
+  }
+}
+
+std::string json_type_name(const json& value) {
+  if (value.is_null()) return "null";
+  if (value.is_boolean()) return "true or false";
+  if (value.is_number()) return "a number";
+  if (value.is_string()) return "a string";
+  return value.is_array() ? "a list" : "an object";
+}
+
+}  // namespace muster
