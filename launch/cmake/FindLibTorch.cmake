@@ -20,13 +20,13 @@ endif()
 message(STATUS "LibTorch ${LIBTORCH_VERSION} in ${LIBTORCH}")
 
 set(libtorch_includes ${LIBTORCH}/include ${LIBTORCH}/include/torch/csrc/api/include)
-if(EXISTS ${LIBTORCH}/include/google/protobuf)
-  # The wheel ships Protobuf 3.13's headers; ours must come first.
-  find_path(debian_protobuf_includes google/protobuf/message.h PATHS /usr/include NO_DEFAULT_PATH REQUIRED)
-  file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/protobuf-first)
-  file(CREATE_LINK ${debian_protobuf_includes}/google ${PROJECT_BINARY_DIR}/protobuf-first/google SYMBOLIC)
-  list(PREPEND libtorch_includes ${PROJECT_BINARY_DIR}/protobuf-first)
-endif()
+# The wheel ships headers of Protobuf 3.13 and of another fmt than the one linked: the system's must come first.
+find_path(system_protobuf_includes google/protobuf/message.h PATHS /usr/include NO_DEFAULT_PATH REQUIRED)
+find_path(system_fmt_includes fmt/format.h PATHS /usr/include NO_DEFAULT_PATH REQUIRED)
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/system-first)
+file(CREATE_LINK ${system_protobuf_includes}/google ${PROJECT_BINARY_DIR}/system-first/google SYMBOLIC)
+file(CREATE_LINK ${system_fmt_includes}/fmt ${PROJECT_BINARY_DIR}/system-first/fmt SYMBOLIC)
+list(PREPEND libtorch_includes ${PROJECT_BINARY_DIR}/system-first)
 
 add_library(LibTorch::c10 SHARED IMPORTED)
 set_target_properties(LibTorch::c10 PROPERTIES IMPORTED_LOCATION ${LIBTORCH}/lib/libc10.so)
