@@ -1,0 +1,73 @@
+#include "trainer/commands/run_setup.h"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <thread>
+
+#include "configs/load.h"
+#include "launch/error.h"
+#include "launch/log.h"
+#include "trainer/checkpoint.h"
+#include "trainer/losses/objective.h"
+#include "trainer/replica.h"
+#include "trainer/run_folder.h"
+
+namespace muster {
+namespace {
+
+Snapshot read_checkpoint(const std::string& run_dir, const std::string& which, const CheckpointConfig& config) {
+  CheckpointReader checkpoints(run_dir);
+  std::optional<Snapshot> newest = checkpoints.load_newest();
+  if (!newest) throw ConfigError(fmt::format("{} holds no complete checkpoint; train it first", run_dir));
+  if (which == "newest") return std::move(*newest);
+  if (which == "best") {
+    if (!newest->state.has_best_step()) {
+      throw ConfigError(fmt::format("{} was never evaluated on val, so it has no best checkpoint; use --checkpoint newest", run_dir));
+    }
+    return checkpoints.load(newest->state.best_step());
+  }
+  int64_t step = 0;
+  const auto [end, error] = std::from_chars(which.data(), which.data() + which.size(), step);
+  if (error != std::errc() || end != which.data() + which.size()) {
+    throw ConfigError(fmt::format("--checkpoint is newest, best or a step's number, not '{}'", which));
+  }
+  return checkpoints.load(step);
+}
+
+}  // namespace
+
+RunSettings to_settings(const RunConfig& config) {
+  return {config.model(), config.data(), config.objective(), config.train(), config.comm()};
+}
+
+void start_computing(const Process& process, int threads) {
+  LogOptions log;
+  log.rank = process.rank();
+  log.world_size = process.world_size();
+  start_logging(log);
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  at::set_num_threads(threads > 0 ? threads : std::max(1, cores / process.local_size()));
+}
+
+TrainedRun load_trained_run(const std::string& run_dir, const std::string& checkpoint, Communicator& communicator) {
+  const RunConfig config = load_run_config(config_path(run_dir), {});
+  TrainedRun run{to_settings(config), read_run_config(run_dir), make_model(config.model(), config.train().seed()), 0};
+  const LossObjective objective(config.objective());
+  const NamedTensors tensors = replica_tensors(*run.model, objective);
+  std::string step;
+  if (communicator.rank() == 0) {
+    const Snapshot snapshot = read_checkpoint(run_dir, checkpoint, config.train().checkpoint());
+    copy_tensors(snapshot.model, tensors, fmt::format("{}/checkpoints step {}", run_dir, snapshot.state.step()));
+    step = std::to_string(snapshot.state.step());
+  }
+  run.step = std::stoll(broadcast_string(step, communicator, "checkpoint step"));
+  broadcast_tensors(tensors, communicator, "weights");
+  run.model->eval();
+  return run;
+}
+
+}  // namespace muster

@@ -1,0 +1,70 @@
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/make_communicator.h"
+#include "configs/load.h"
+#include "dataloader/store.h"
+#include "launch/error.h"
+#include "launch/log.h"
+#include "launch/process.h"
+#include "launch/signals.h"
+#include "trainer/commands/commands.h"
+#include "trainer/commands/run_setup.h"
+#include "trainer/run_folder.h"
+#include "trainer/trainer.h"
+
+namespace muster {
+namespace {
+
+struct TrainArguments {
+  std::string config;
+  std::string store;
+  std::string run_dir;
+  std::vector<std::string> overrides;
+  bool print_config = false;
+  int64_t stop_after = std::numeric_limits<int64_t>::max();
+};
+
+void train(const TrainArguments& arguments, Process& process) {
+  const RunConfig config = load_run_config(arguments.config, arguments.overrides);
+  const std::string text = print_run_config(config);
+  if (arguments.print_config) {
+    if (process.rank() == 0) fmt::print("{}", text);
+    return;
+  }
+  start_computing(process, config.train().threads());
+  install_signal_handlers(process.world_size() == 1);
+  const Store store(arguments.store);
+  const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm());
+  if (communicator->rank() == 0) open_run_folder(arguments.run_dir, text);
+  Trainer trainer(to_settings(config), text, store, arguments.run_dir, *communicator);
+  if (!trainer.run(arguments.stop_after)) {
+    throw Error(ExitCode::kStoppedAfterSave,
+                fmt::format("stopped at step {} of {} as asked, after saving; the same command continues",
+                            trainer.step(), trainer.total_steps()));
+  }
+  log_info(fmt::format("finished step {} of {}; evaluate with: muster eval --run {} --data {}", trainer.step(),
+                       trainer.total_steps(), arguments.run_dir, arguments.store));
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app, Process& process) {
+  CLI::App* command = app.add_subcommand("train", "Train a model; continues by itself from the run folder's newest checkpoint");
+  const auto arguments = std::make_shared<TrainArguments>();
+  command->add_option("--config", arguments->config, "Run config (protobuf text format), see configs/")->required();
+  command->add_option("--data", arguments->store, "Store made by muster import or synth")->required();
+  command->add_option("--run", arguments->run_dir, "Run folder: checkpoints, metrics, report")->required();
+  command->add_option("--set", arguments->overrides, "Override a field: --set train.global_batch=512")->take_all();
+  command->add_option("--stop-after", arguments->stop_after, "Save and stop once this many steps are done (exit code 75)")
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--print-config", arguments->print_config, "Print the resolved config and stop");
+  command->callback([arguments, &process] { train(*arguments, process); });
+}
+
+}  // namespace muster

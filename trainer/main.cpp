@@ -1,0 +1,76 @@
+// muster: trains image-text retrieval models on one machine or a cluster. See README.md.
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "launch/error.h"
+#include "launch/log.h"
+#include "launch/process.h"
+#include "trainer/commands/commands.h"
+#include "version.h"
+
+namespace muster {
+namespace {
+
+// Prints the line and ends the job. What goes wrong on every rank is said once: rank 0 speaks first and ends its peers,
+// another rank speaks only if rank 0 has not done so within a second.
+int fail(Process& process, ExitCode code, const std::string& line) {
+  // A planned stop happens on every rank at once and leaves through MPI_Finalize.
+  const bool together = process.world_size() == 1 || code == ExitCode::kStoppedAfterSave;
+  if (together) {
+    if (process.rank() == 0) fmt::print(stderr, "muster: {}\n", line);
+    return static_cast<int>(code);
+  }
+  if (process.rank() == 0) {
+    fmt::print(stderr, "muster: {}\n", line);
+  } else {
+    sleep(1);
+    fmt::print(stderr, "muster: rank {}: {}\n", process.rank(), line);
+  }
+  std::fflush(stderr);
+  process.abort(static_cast<int>(code));
+}
+
+int run(int argc, char** argv, Process& process) {
+  CLI::App app("Trains image-text retrieval models on one machine or, under mpirun or srun, on many.", "muster");
+  app.set_version_flag("--version", fmt::format("muster {} ({}), LibTorch {}", MUSTER_VERSION, MUSTER_COMMIT, MUSTER_LIBTORCH));
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  add_import_command(app, process);
+  add_synth_command(app, process);
+  add_inspect_command(app, process);
+  add_tokenize_command(app, process);
+  add_train_command(app, process);
+  add_eval_command(app, process);
+  add_embed_command(app, process);
+  add_loss_command(app, process);
+  add_bench_command(app, process);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& request) {  // --help, --version
+    return process.rank() == 0 ? app.exit(request) : 0;
+  } catch (const CLI::ParseError& error) {
+    return fail(process, ExitCode::kBadInput, fmt::format("{}; see muster --help", error.what()));
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace muster
+
+int main(int argc, char** argv) {
+  muster::Process process(&argc, &argv);
+  try {
+    return muster::run(argc, argv, process);
+  } catch (const muster::Error& error) {
+    return muster::fail(process, error.exit_code(), error.what());
+  } catch (const std::bad_alloc&) {
+    return muster::fail(process, muster::ExitCode::kBadInput, "out of memory: lower train.chunk or train.global_batch");
+  } catch (const std::exception& error) {
+    return muster::fail(process, muster::ExitCode::kBug, fmt::format("internal error: {}", error.what()));
+  }
+}

@@ -1,0 +1,74 @@
+#include "trainer/replica.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/tensor.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cstring>
+#include <stdexcept>
+
+#include "dataloader/formats/hashes.h"
+#include "launch/error.h"
+
+namespace muster {
+
+NamedTensors replica_tensors(const Model& model, const LossObjective& objective) {
+  NamedTensors tensors;
+  for (const auto& parameter : model.named_parameters()) tensors.emplace_back(parameter.key(), parameter.value().detach());
+  for (const auto& buffer : model.named_buffers()) tensors.emplace_back(buffer.key(), buffer.value());
+  for (const auto& [name, tensor] : objective.parameters()) tensors.emplace_back(name, tensor.detach());
+  return tensors;
+}
+
+void copy_tensors(const NamedTensors& from, const NamedTensors& into, const std::string& where) {
+  if (from.size() != into.size()) {
+    throw DataError(fmt::format("{} is a checkpoint of another model: it has {} tensors, this model {}; give the config "
+                                "it was made with, or another --run",
+                                where, from.size(), into.size()));
+  }
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, tensor] : into) {
+    const at::Tensor& source = find_tensor(from, name, where);
+    if (source.sizes() != tensor.sizes() || source.scalar_type() != tensor.scalar_type()) {
+      throw DataError(fmt::format("{} is a checkpoint of another model: {} has shape [{}] there and [{}] here; give the "
+                                  "config it was made with, or another --run",
+                                  where, name, fmt::join(source.sizes(), ", "), fmt::join(tensor.sizes(), ", ")));
+    }
+    tensor.copy_(source);
+  }
+}
+
+void broadcast_tensors(const NamedTensors& tensors, Communicator& communicator, const std::string& name) {
+  for (const auto& tensor : tensors) communicator.broadcast(tensor.second, 0, name + " " + tensor.first).wait();
+}
+
+void check_replicas_equal(const NamedTensors& tensors, int64_t step, Communicator& communicator) {
+  uint64_t hash = 0;
+  for (const auto& [name, tensor] : tensors) {
+    hash = hash * 0x9E3779B97F4A7C15u + xxh3_64(tensor.const_data_ptr(), tensor.nbytes());
+  }
+  int64_t own = 0;
+  std::memcpy(&own, &hash, sizeof own);
+  const at::Tensor smallest = at::scalar_tensor(own, at::kLong), largest = smallest.clone();
+  communicator.all_reduce(smallest, ReduceOp::kMin, "replica check").wait();
+  communicator.all_reduce(largest, ReduceOp::kMax, "replica check").wait();
+  if (smallest.item<int64_t>() != largest.item<int64_t>()) {
+    throw std::logic_error(fmt::format("after step {} the ranks hold different weights (rank {} has checksum {:016x}); "
+                                       "the checkpoint before is good",
+                                       step, communicator.rank(), hash));
+  }
+}
+
+std::string broadcast_string(const std::string& text, Communicator& communicator, const std::string& name) {
+  const at::Tensor size = at::scalar_tensor(static_cast<int64_t>(text.size()), at::kLong);
+  communicator.broadcast(size, 0, name).wait();
+  const at::Tensor bytes = at::empty({size.item<int64_t>()}, at::kByte);
+  if (communicator.rank() == 0) std::memcpy(bytes.mutable_data_ptr(), text.data(), text.size());
+  communicator.broadcast(bytes, 0, name).wait();
+  return {static_cast<const char*>(bytes.const_data_ptr()), static_cast<size_t>(bytes.numel())};
+}
+
+}  // namespace muster

@@ -1,0 +1,23 @@
+// A run's folder on disk: what stands where, and whether a config may continue the run that is there.
+//
+//   config.textproto     the resolved config
+//   checkpoints/         trainer/checkpoint.h
+//   metrics.jsonl, tensorboard/, report.html
+#pragma once
+
+#include <string>
+
+namespace muster {
+
+std::string config_path(const std::string& run_dir);
+std::string report_path(const std::string& run_dir);
+
+// Makes the folder if it is not there and writes the resolved config into it; if a config is there already, checks
+// that `config` (resolved, text format) continues that run. ConfigError names the first field that decides results and
+// differs. Fields that decide speed, memory or output only may differ; they are listed in run_folder.cpp.
+void open_run_folder(const std::string& run_dir, const std::string& config);
+
+// ConfigError if `run_dir` holds no run.
+std::string read_run_config(const std::string& run_dir);
+
+}  // namespace muster

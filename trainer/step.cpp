@@ -1,0 +1,119 @@
+#include "trainer/step.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <fmt/format.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "launch/error.h"
+
+namespace muster {
+namespace {
+
+struct Rows {
+  int64_t begin;
+  int64_t size;
+};
+
+// A slice without rows is one chunk without rows: its features give the losses their width and dtype.
+std::vector<Rows> cut_into_chunks(int64_t rows, int64_t chunk) {
+  if (chunk <= 0 || rows <= chunk) return {{0, rows}};
+  std::vector<Rows> chunks;
+  for (int64_t begin = 0; begin < rows; begin += chunk) chunks.push_back({begin, std::min(chunk, rows - begin)});
+  return chunks;
+}
+
+Batch slice(const Batch& batch, Rows rows) {
+  if (rows.size == batch.size()) return batch;
+  const auto cut = [&](const at::Tensor& tensor) { return tensor.narrow(0, rows.begin, rows.size); };
+  return {cut(batch.images), cut(batch.tokens), cut(batch.identity), cut(batch.image_id), cut(batch.position)};
+}
+
+// The features of all chunks as one, cut off from any graph.
+Features join(const std::vector<Features>& chunks) {
+  Features joined;
+  for (size_t pair = 0; pair < chunks.front().pairs.size(); ++pair) {
+    std::vector<at::Tensor> image, text;
+    for (const Features& chunk : chunks) {
+      image.push_back(chunk.pairs[pair].image.detach());
+      text.push_back(chunk.pairs[pair].text.detach());
+    }
+    const bool one = chunks.size() == 1;
+    joined.pairs.push_back({chunks.front().pairs[pair].name, one ? image[0] : at::cat(image), one ? text[0] : at::cat(text)});
+  }
+  return joined;
+}
+
+// Sends dL/dfeatures of these rows back through the chunk's graph.
+void backward(const Features& live, const Features& gradient, Rows rows) {
+  torch::autograd::variable_list outputs, gradients;
+  for (size_t pair = 0; pair < live.pairs.size(); ++pair) {
+    const FeaturePair& forward = live.pairs[pair];
+    const FeaturePair& back = gradient.pairs[pair];
+    for (const auto& [output, whole] : {std::pair{forward.image, back.image}, std::pair{forward.text, back.text}}) {
+      if (!output.requires_grad()) continue;  // a frozen tower
+      outputs.push_back(output);
+      gradients.push_back(whole.narrow(0, rows.begin, rows.size));
+    }
+  }
+  if (rows.size > 0 && !outputs.empty()) torch::autograd::backward(outputs, gradients);
+}
+
+}  // namespace
+
+TrainingStep::TrainingStep(Model& model, LossObjective& objective, NamedParameters trainable, GradientReducer& reducer,
+                           Optimizer& optimizer, Communicator& communicator, const StepOptions& options)
+    : model_(model),
+      objective_(objective),
+      trainable_(std::move(trainable)),
+      reducer_(reducer),
+      optimizer_(optimizer),
+      communicator_(communicator),
+      options_(options) {}
+
+StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& progress) {
+  reducer_.zero();
+  const std::vector<Rows> chunks = cut_into_chunks(batch.size(), options_.chunk);
+  const bool one_forward = chunks.size() == 1;
+  std::vector<Features> features;
+  for (const Rows rows : chunks) {
+    const at::AutoGradMode graph(one_forward);
+    features.push_back(model_.forward(slice(batch, rows), options_.seed));
+  }
+  const Labels labels{batch.identity, batch.image_id, batch.position};
+  const LossResult loss = objective_.evaluate(join(features), labels, progress, communicator_);
+  if (!std::isfinite(loss.value)) {
+    throw NonFiniteError(fmt::format("step {}: the loss is {}; nothing was changed since the step before. Lower "
+                                     "train.optimizer.rate or set train.clip_norm, and continue from a checkpoint",
+                                     progress.step + 1, loss.value));
+  }
+  const auto& own = objective_.parameters();
+  for (size_t i = 0; i < own.size(); ++i) own[i].second.mutable_grad().add_(loss.parameter_grads[i]);
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    const Features live = one_forward ? std::move(features[0]) : model_.forward(slice(batch, chunks[i]), options_.seed);
+    if (i + 1 == chunks.size()) reducer_.arm();
+    backward(live, loss.gradient, chunks[i]);
+  }
+  reducer_.finish();
+  return {loss.value, loss.terms, global_norm(trainable_), reducer_.exposed_seconds()};
+}
+
+StepResult TrainingStep::run(const Batch& batch, const Progress& progress, double rate_factor) {
+  const StepResult result = compute_gradients(batch, progress);
+  if (!std::isfinite(result.gradient_norm)) {
+    throw NonFiniteError(fmt::format("step {}: the gradient's norm is {}; nothing was changed since the step before. "
+                                     "Lower train.optimizer.rate or set train.clip_norm, and continue from a checkpoint",
+                                     progress.step + 1, result.gradient_norm));
+  }
+  const bool clip = options_.clip_norm > 0 && result.gradient_norm > options_.clip_norm;
+  optimizer_.step(rate_factor, clip ? options_.clip_norm / result.gradient_norm : 1.0);
+  objective_.clamp();
+  return result;
+}
+
+}  // namespace muster

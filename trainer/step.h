@@ -1,0 +1,54 @@
+// One training step: design of the whole system in thirty lines.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "comm/gradient_reducer.h"
+#include "dataloader/batch.h"
+#include "trainer/encoders/model.h"
+#include "trainer/losses/objective.h"
+#include "trainer/optimizer.h"
+
+namespace muster {
+
+struct StepOptions {
+  uint64_t seed = 0;
+  int64_t chunk = 0;      // rows per forward; 0: all at once
+  double clip_norm = 0;   // 0: never
+};
+
+struct StepResult {
+  double loss = 0;            // over the global batch, the same on every rank
+  std::vector<double> terms;  // unweighted, in term order
+  double gradient_norm = 0;   // before clipping, over all ranks, the same on every rank
+  double reduce_wait_seconds = 0;
+};
+
+// Ties the parts of a step together; all must outlive it. Every rank calls run() with its slice of the same global batch
+// (a slice may be empty).
+class TrainingStep {
+ public:
+  // `trainable`: the parameters that `reducer` and `optimizer` were made with, in their order.
+  TrainingStep(Model& model, LossObjective& objective, NamedParameters trainable, GradientReducer& reducer,
+               Optimizer& optimizer, Communicator& communicator, const StepOptions& options);
+
+  // Collective. NonFiniteError, on every rank and before any parameter has changed, if the loss or the gradient is not
+  // finite.
+  StepResult run(const Batch& batch, const Progress& progress, double rate_factor);
+
+  // The same without the optimizer: parameters keep their values, gradients hold the sum over ranks. For tests.
+  StepResult compute_gradients(const Batch& batch, const Progress& progress);
+
+ private:
+  Model& model_;
+  LossObjective& objective_;
+  NamedParameters trainable_;
+  GradientReducer& reducer_;
+  Optimizer& optimizer_;
+  Communicator& communicator_;
+  StepOptions options_;
+};
+
+}  // namespace muster

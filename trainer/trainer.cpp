@@ -1,0 +1,274 @@
+#include "trainer/trainer.h"
+
+#include <fmt/format.h>
+#include <google/protobuf/text_format.h>
+
+#include <ATen/ops/scalar_tensor.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <optional>
+#include <utility>
+
+#include "comm/gradient_reducer.h"
+#include "dataloader/loader.h"
+#include "dataloader/tokenizer.h"
+#include "launch/error.h"
+#include "launch/log.h"
+#include "launch/signals.h"
+#include "trainer/checkpoint.h"
+#include "trainer/evaluation.h"
+#include "trainer/optimizer.h"
+#include "trainer/replica.h"
+#include "trainer/report/metrics_log.h"
+#include "trainer/report/progress_line.h"
+#include "trainer/schedule.h"
+#include "trainer/step.h"
+
+namespace muster {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// The objective's and the model's parameters that are trained; the frozen ones are cut off from autograd.
+NamedParameters take_trainable(Model& model, const LossObjective& objective, const OptimizerConfig& config) {
+  NamedParameters trainable;
+  for (auto& parameter : model.named_parameters()) {
+    if (is_frozen(parameter.key(), config)) {
+      parameter.value().set_requires_grad(false);
+    } else {
+      trainable.emplace_back(parameter.key(), parameter.value());
+    }
+  }
+  for (const auto& parameter : objective.parameters()) {
+    if (!is_frozen(parameter.first, config)) trainable.push_back(parameter);
+  }
+  if (trainable.empty()) throw ConfigError("train.optimizer.group freezes every parameter; leave one to train");
+  return trainable;
+}
+
+int64_t count_steps(const TrainConfig& config, int64_t steps_per_epoch) {
+  if (config.has_steps()) return config.steps();
+  return static_cast<int64_t>(std::ceil(config.epochs() * static_cast<double>(steps_per_epoch)));
+}
+
+}  // namespace
+
+class Trainer::Impl {
+ public:
+  Impl(const RunSettings& settings, const std::string& config, const Store& store, const std::string& run_dir,
+       Communicator& communicator)
+      : settings_(settings),
+        train_(settings.train),
+        config_(config),
+        store_(store),
+        run_dir_(run_dir),
+        communicator_(communicator),
+        model_(make_model(settings.model, train_.seed())),
+        objective_(settings.objective),
+        trainable_(take_trainable(*model_, objective_, train_.optimizer())),
+        optimizer_(trainable_, train_.optimizer()),
+        reducer_(trainable_, communicator, settings.comm.bucket_bytes()),
+        step_(*model_, objective_, trainable_, reducer_, optimizer_, communicator,
+              {train_.seed(), train_.chunk(), train_.clip_norm()}),
+        tokenizer_(make_tokenizer(settings.data.tokenizer())),
+        sampler_(make_sampler(store, Split::kTrain, settings.data, train_.global_batch(), train_.seed())),
+        total_steps_(count_steps(train_, sampler_.steps_per_epoch())) {
+    if (communicator.rank() == 0) checkpoints_.emplace(run_dir, train_.checkpoint());
+    state_.set_seed(train_.seed());
+    state_.set_store_fingerprint(store.fingerprint());
+    resume();
+    if (communicator.rank() == 0) {
+      log_header();
+      metrics_.emplace(run_dir, state_.step());
+    }
+    loader_.emplace(store, Split::kTrain, settings.data, settings.model, *tokenizer_, train_.seed(),
+                    train_.global_batch(), Shard{communicator.rank(), communicator.size()}, state_.step(), total_steps_);
+  }
+
+  bool run(int64_t stop_after) {
+    start_interval();
+    while (state_.step() < total_steps_) {
+      const StepResult result = train_step();
+      if (is_due(train_.log_every())) log_step(result);
+      const bool best = is_due(train_.evaluation().every()) && evaluate();
+      const bool stop = agree_to_stop() || state_.step() >= stop_after;
+      if (best || stop || is_due(train_.checkpoint().every())) save();
+      if (stop && state_.step() < total_steps_) {
+        finish_saving();
+        return false;
+      }
+    }
+    finish_saving();
+    return true;
+  }
+
+  int64_t step() const { return state_.step(); }
+  int64_t total_steps() const { return total_steps_; }
+
+ private:
+  bool is_due(int64_t every) const {
+    return state_.step() == total_steps_ || (every > 0 && state_.step() % every == 0);
+  }
+
+  StepResult train_step() {
+    const Batch batch = loader_->next();
+    const Progress progress{state_.step(), epoch()};
+    model_->train();
+    StepResult result = step_.run(batch, progress, rate_factor(train_.schedule(), state_.step(), total_steps_));
+    reduce_wait_ += result.reduce_wait_seconds;
+    state_.set_step(state_.step() + 1);
+    state_.set_samples_seen(state_.samples_seen() + train_.global_batch());
+    return result;
+  }
+
+  double epoch() const {
+    return static_cast<double>(state_.step()) / static_cast<double>(sampler_.steps_per_epoch());
+  }
+
+  void log_step(const StepResult& result) {
+    const double elapsed = seconds_since(interval_start_);
+    const auto steps = static_cast<double>(state_.step() - interval_first_step_);
+    StepRecord record;
+    record.step = state_.step();
+    record.total_steps = total_steps_;
+    record.epoch = epoch();
+    record.loss = result.loss;
+    for (size_t i = 0; i < result.terms.size(); ++i) {
+      record.terms.emplace_back(objective_.term_names()[i], result.terms[i]);
+    }
+    record.grad_norm = result.gradient_norm;
+    record.rate = train_.optimizer().rate() * rate_factor(train_.schedule(), state_.step() - 1, total_steps_);
+    record.logit_scale = objective_.logit_scale();
+    record.samples_per_second = steps * static_cast<double>(train_.global_batch()) / elapsed;
+    record.data_wait_share = (loader_->waited_seconds() - data_wait_before_) / elapsed;
+    record.comm_wait_share = reduce_wait_ / elapsed;
+    record.eta_seconds = elapsed / steps * static_cast<double>(total_steps_ - state_.step());
+    if (metrics_) {
+      metrics_->step(record);
+      printer_.print(record);
+    }
+    start_interval();
+  }
+
+  void start_interval() {
+    interval_start_ = Clock::now();
+    interval_first_step_ = state_.step();
+    data_wait_before_ = loader_->waited_seconds();
+    reduce_wait_ = 0;
+  }
+
+  // True if this is the best text-to-image R@1 on val so far.
+  bool evaluate() {
+    if (store_.images_of(Split::kVal).empty()) return false;
+    const SplitEmbeddings embeddings = embed_split(*model_, store_, Split::kVal, settings_, communicator_);
+    const EvaluationRecord record = evaluate_embeddings(embeddings, Split::kVal, state_.step(), communicator_);
+    const double r1 = record.text_to_image.r1;
+    const bool best = !state_.has_best_val_r1() || r1 > state_.best_val_r1();
+    if (best) {
+      state_.set_best_val_r1(r1);
+      state_.set_best_step(state_.step());
+    }
+    if (metrics_) {
+      metrics_->evaluation(record);
+      printer_.print(record);
+    }
+    start_interval();
+    return best;
+  }
+
+  void save() {
+    const NamedTensors tensors = replica_tensors(*model_, objective_);
+    check_replicas_equal(tensors, state_.step(), communicator_);
+    if (!checkpoints_) return;
+    metrics_->flush();
+    if (train_.checkpoint().keep_best() && state_.has_best_step()) checkpoints_->protect_best(state_.best_step());
+    checkpoints_->save_async({tensors, optimizer_.state(), state_, config_});
+  }
+
+  void finish_saving() {
+    if (checkpoints_) checkpoints_->wait();
+    communicator_.barrier("checkpoint written");
+  }
+
+  bool agree_to_stop() {
+    const at::Tensor flag = at::scalar_tensor(stop_requested() ? 1 : 0, at::kInt);
+    communicator_.all_reduce(flag, ReduceOp::kMax, "agree on stop").wait();
+    return flag.item<int>() != 0;
+  }
+
+  // Rank 0 reads and decides; everything travels to the others, so that one disk is enough and all agree.
+  void resume() {
+    std::string state_text;
+    if (checkpoints_) {
+      if (const std::optional<Snapshot> snapshot = checkpoints_->load_newest()) {
+        take(*snapshot);
+        google::protobuf::TextFormat::PrintToString(snapshot->state, &state_text);
+      }
+    }
+    state_text = broadcast_string(state_text, communicator_, "run state");
+    broadcast_tensors(replica_tensors(*model_, objective_), communicator_, "initial weights");
+    if (state_text.empty()) return;
+    google::protobuf::TextFormat::ParseFromString(state_text, &state_);
+    broadcast_tensors(optimizer_.state(), communicator_, "optimizer state");
+  }
+
+  void take(const Snapshot& snapshot) {
+    const std::string where = fmt::format("{}/checkpoints step {}", run_dir_, snapshot.state.step());
+    if (snapshot.state.store_fingerprint() != store_.fingerprint()) {
+      throw ConfigError(fmt::format("{} was trained on another store than {}; give that store, or another --run", run_dir_,
+                                    store_.path()));
+    }
+    copy_tensors(snapshot.model, replica_tensors(*model_, objective_), where);
+    optimizer_.load_state(snapshot.optimizer, where);
+  }
+
+  void log_header() {
+    int64_t parameters = 0;
+    for (const auto& parameter : trainable_) parameters += parameter.second.numel();
+    log_info(fmt::format("{} ranks, {} trainable parameters, global batch {}, {} steps = {:.1f} epochs of {} steps",
+                         communicator_.size(), parameters, train_.global_batch(), total_steps_,
+                         static_cast<double>(total_steps_) / static_cast<double>(sampler_.steps_per_epoch()),
+                         sampler_.steps_per_epoch()));
+    for (const std::string& group : optimizer_.describe_groups()) log_info(group);
+    if (state_.step() > 0) log_info(fmt::format("continuing {} after step {} of {}", run_dir_, state_.step(), total_steps_));
+  }
+
+  const RunSettings settings_;
+  const TrainConfig& train_ = settings_.train;
+  const std::string config_;
+  const Store& store_;
+  const std::string run_dir_;
+  Communicator& communicator_;
+  std::shared_ptr<Model> model_;
+  LossObjective objective_;
+  NamedParameters trainable_;
+  Optimizer optimizer_;
+  GradientReducer reducer_;
+  TrainingStep step_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  UniformSampler sampler_;
+  int64_t total_steps_;
+  TrainState state_;
+  std::optional<CheckpointStore> checkpoints_;  // on rank 0
+  std::optional<MetricsLog> metrics_;           // on rank 0
+  ProgressPrinter printer_;
+  std::optional<Loader> loader_;
+
+  Clock::time_point interval_start_;
+  int64_t interval_first_step_ = 0;
+  double data_wait_before_ = 0;
+  double reduce_wait_ = 0;
+};
+
+Trainer::Trainer(const RunSettings& settings, const std::string& config, const Store& store, const std::string& run_dir,
+                 Communicator& communicator)
+    : impl_(std::make_unique<Impl>(settings, config, store, run_dir, communicator)) {}
+Trainer::~Trainer() = default;
+bool Trainer::run(int64_t stop_after) { return impl_->run(stop_after); }
+int64_t Trainer::step() const { return impl_->step(); }
+int64_t Trainer::total_steps() const { return impl_->total_steps(); }
+
+}  // namespace muster

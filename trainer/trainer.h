@@ -1,0 +1,40 @@
+// The training loop: while not done { step; log; maybe evaluate; maybe save; agree on stop }.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+
+#include "comm/communicator.h"
+#include "dataloader/store.h"
+#include "trainer/run_settings.h"
+
+namespace muster {
+
+// Makes model, objective, optimizer, loader and reducer from the settings; continues from the newest complete checkpoint
+// in `run_dir` if there is one, so that the run's losses, samples and weights are bit-equal to one that never stopped
+// (same binary, CPU type, world size and threads; at another world size the same samples).
+class Trainer {
+ public:
+  // Collective. `config` is the resolved config's text, kept with each checkpoint; `communicator` and `store` must outlive the trainer.
+  // ConfigError: fewer training samples than train.global_batch or than ranks; a checkpoint of another model or store.
+  Trainer(const RunSettings& settings, const std::string& config, const Store& store, const std::string& run_dir,
+          Communicator& communicator);
+  ~Trainer();
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+
+  // Collective. Trains to the last step, evaluates on val (if the store has one) and saves. Returns false if a signal
+  // asked to stop, or `stop_after` steps are done: then it has saved and stopped before the end.
+  bool run(int64_t stop_after = std::numeric_limits<int64_t>::max());
+
+  int64_t step() const;
+  int64_t total_steps() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace muster
