@@ -8,10 +8,10 @@
 // the same vector on every rank. A rank may have zero rows.
 //
 // Tensors must be contiguous, on the communicator's device. Dtypes: float64, float32, float16, bfloat16, int64, int32,
-// uint8; kMax and kMin refuse the 16-bit floats, whose sums are accumulated in float32 in each hop.
+// uint8; kMax and kMin refuse the 16-bit floats, whose sums are accumulated in float32.
 //
-// Sums are made in rank order by the local and thread communicators, and in a fixed order for a given world size by MPI:
-// the same inputs at the same world size give the same bits.
+// Sums are made in rank order by the local and thread communicators, and in a fixed order for a given world size by
+// MPI: the same inputs at the same world size give the same bits.
 //
 // Threads: a communicator belongs to one thread at a time, except poll() and abort(), which any thread may call.
 #pragma once
@@ -34,8 +34,8 @@ class Work {
   class State {
    public:
     virtual ~State() = default;
-    virtual void wait() = 0;   // throws CommError when the peers are lost or the deadline has passed
-    virtual bool test() = 0;   // true once finished; makes progress, never blocks
+    virtual void wait() = 0;  // throws CommError when the peers are lost or the deadline has passed
+    virtual bool test() = 0;  // true once finished; makes progress, never blocks
   };
 
   Work() = default;  // already finished
@@ -92,11 +92,24 @@ class Communicator {
   // Deadline of the calls started from now on, in seconds.
   virtual void set_timeout(double seconds) = 0;
 
+  // What this rank does from now on ("training", "evaluation", "saving"): named when a rank lags. Every rank calls it
+  // at the same place. deadline_s bounds the whole phase and each call in it; 0 means the deadlines of training steps,
+  // which follow from CommConfig and step_done(). Without peers, and between threads, both are ignored.
+  virtual void set_phase(const std::string& /*phase*/, double /*deadline_s*/) {}
+
+  // Training step `step` is finished on this rank. From the first one on, the deadline of a call in a training step is
+  // max(timeout_s, 5 x the median step) instead of first_timeout_s.
+  virtual void step_done(int64_t /*step*/) {}
+
   // Bytes this rank has handed to collectives so far (elements x size of each call's input).
   int64_t bytes_started() const { return bytes_started_; }
 
  protected:
+  // `checked`: compare each call over the ranks before it starts.
   Communicator(int rank, int size, bool checked) : rank_(rank), size_(size), checked_(checked) {}
+
+  // Number of the call in progress: the same on every rank that made the same calls.
+  int64_t sequence() const { return sequence_; }
 
   virtual Work do_all_reduce(const at::Tensor& tensor, ReduceOp op, const std::string& name) = 0;
   virtual Work do_all_gather(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& rows,
@@ -109,6 +122,11 @@ class Communicator {
   virtual void do_barrier(const std::string& name) = 0;
 
  private:
+  void begin(const std::string& description, const std::string& name);
+  void compare_over_ranks(const std::string& description, const std::string& name);
+  void compare_rows_over_ranks(const std::vector<int64_t>& send_rows, const std::vector<int64_t>& receive_rows,
+                               const std::string& name);
+
   int rank_;
   int size_;
   bool checked_;

@@ -1,0 +1,69 @@
+#include "launch/process.h"
+
+#include <mpi.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+
+#include "launch/error.h"
+
+namespace muster {
+namespace {
+
+// MKL's strict reproducible mode makes a row of a matrix product independent of how many rows are computed with it.
+void fix_matrix_product_bits() {
+  __builtin_cpu_init();
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const bool avx2 = __builtin_cpu_supports("avx2");
+  const char* mode = avx512 ? "AVX512,STRICT" : avx2 ? "AVX2,STRICT" : "COMPATIBLE";
+  setenv("MKL_CBWR", mode, /*overwrite=*/0);
+}
+
+// mpirun sets the first, `srun --mpi=pmix` the second, other PMI launchers the last.
+bool launched_with_peers() {
+  for (const char* variable : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"}) {
+    if (std::getenv(variable) != nullptr) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Process::Process(int* argc, char*** argv) {
+  fix_matrix_product_bits();
+  if (!launched_with_peers()) return;
+  int provided = MPI_THREAD_SINGLE;
+  MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided);  // its errors end the process with MPI's own message
+  has_mpi_ = true;
+  if (provided < MPI_THREAD_SERIALIZED) {
+    MPI_Finalize();
+    throw ConfigError("this MPI library grants no MPI_THREAD_SERIALIZED; use one built with thread support");
+  }
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
+  MPI_Comm_size(MPI_COMM_WORLD, &world_size_);
+  MPI_Comm host = MPI_COMM_NULL;
+  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host);
+  MPI_Comm_rank(host, &local_rank_);
+  MPI_Comm_size(host, &local_size_);
+  MPI_Comm_free(&host);
+}
+
+Process::~Process() {
+  if (!has_mpi_) return;
+  if (world_size_ > 1 && std::uncaught_exceptions() > 0) {
+    std::fprintf(stderr, "rank %d leaves on an exception: ending the job\n", rank_);
+    abort(static_cast<int>(ExitCode::kBug));
+  }
+  MPI_Finalize();
+}
+
+void Process::abort(int code) {
+  std::fflush(nullptr);
+  if (has_mpi_) MPI_Abort(MPI_COMM_WORLD, code);
+  _exit(code);
+}
+
+}  // namespace muster
