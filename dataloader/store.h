@@ -31,13 +31,16 @@ class Store {
   int64_t captions() const;
   int64_t identities() const;
 
-  const std::vector<int64_t>& images_of(Split split) const;     // image numbers, ascending
+  const std::vector<int64_t>& images_of(Split split) const;  // image numbers, ascending
   Split split(int64_t image) const;
-  int64_t identity(int64_t image) const;                        // 0 .. identities()-1
-  const std::string& identity_name(int64_t identity) const;     // as the data set spells it
-  std::string source_path(int64_t image) const;                 // the image's path in the imported set
-  std::string caption(int64_t caption) const;                   // UTF-8
-  int64_t first_caption(int64_t image) const;                   // captions of image: [first, first + count)
+  int64_t identity(int64_t image) const;                     // 0 .. identities()-1
+  const std::string& identity_name(int64_t identity) const;  // as the data set spells it
+  std::string source_path(int64_t image) const;              // the image's path in the imported set
+  std::string caption(int64_t caption) const;                // UTF-8
+  int32_t width(int64_t image) const;                        // of the decoded image
+  int32_t height(int64_t image) const;
+  int64_t image_size(int64_t image) const;     // bytes of the image file
+  int64_t first_caption(int64_t image) const;  // captions of image: [first, first + count)
   int64_t caption_count(int64_t image) const;
 
   // The image file's bytes as they were imported (JPEG or PNG). DataError if they do not match their hash.
@@ -45,6 +48,15 @@ class Store {
 
   // Reads and verifies every byte. DataError on the first damage.
   void verify() const;
+
+  // The shards' files, in image order.
+  struct ShardFile {
+    std::string name;
+    uint64_t bytes = 0;
+    int64_t images = 0;
+    int64_t captions = 0;
+  };
+  const std::vector<ShardFile>& shards() const;
 
   // XXH3-128 of the manifest, as hex: the identity of the data in a checkpoint.
   const std::string& fingerprint() const;
@@ -56,11 +68,11 @@ class Store {
 
 // One image with its captions, as an importer hands it over.
 struct StoreRecord {
-  std::string source_path;             // for messages and listings; UTF-8
-  std::vector<uint8_t> image;          // JPEG or PNG file bytes, already found decodable by the importer
-  int32_t width = 0, height = 0;       // of the decoded image
-  std::vector<std::string> captions;   // UTF-8, not empty
-  std::string identity;                // any string; equal strings are one identity
+  std::string source_path;            // for messages and listings; UTF-8
+  std::vector<uint8_t> image;         // JPEG or PNG file bytes, already found decodable by the importer
+  int32_t width = 0, height = 0;      // of the decoded image
+  std::vector<std::string> captions;  // UTF-8, not empty
+  std::string identity;               // any string; equal strings are one identity
   Split split = Split::kTrain;
 };
 

@@ -58,6 +58,15 @@ OutputFile::OutputFile(const std::string& path) : path_(path) {
   if (descriptor_ < 0) throw_system_error("cannot create", path);
 }
 
+OutputFile::OutputFile(const std::string& path, uint64_t offset) : path_(path) {
+  descriptor_ = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (descriptor_ < 0) throw_system_error("cannot write", path);
+  if (lseek(descriptor_, static_cast<off_t>(offset), SEEK_SET) < 0) {
+    close(descriptor_);
+    throw_system_error("cannot write", path);
+  }
+}
+
 OutputFile::~OutputFile() {
   if (descriptor_ >= 0) close(descriptor_);
 }

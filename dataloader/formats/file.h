@@ -27,15 +27,18 @@ class InputFile {
   uint64_t size_ = 0;
 };
 
-// A new file open for writing; one that exists is emptied first. For one thread.
+// A file open for writing: a new one (one that exists is emptied) unless an offset is given. For one thread.
 class OutputFile {
  public:
   explicit OutputFile(const std::string& path);
+  // Writes over a file that exists, from `offset` on.
+  OutputFile(const std::string& path, uint64_t offset);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
 
   const std::string& path() const { return path_; }
+  // Bytes written through this object.
   uint64_t size() const { return size_; }
   void write(const void* data, size_t size);
   // fsync and close; the file is on the disk when it returns.

@@ -1,0 +1,96 @@
+#include "dataloader/partial_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <system_error>
+
+#include "dataloader/formats/atomic_file.h"
+#include "dataloader/formats/file.h"
+#include "launch/error.h"
+
+namespace muster {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string without_trailing_slash(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
+// Files that a writer of stores makes: only those are ever deleted.
+bool is_ours(const fs::directory_entry& entry) {
+  const std::string extension = entry.path().extension().string();
+  return entry.is_regular_file() &&
+         (extension == ".h5" || extension == ".spool" || extension == ".textproto" || extension == ".partial");
+}
+
+void check_target(const std::string& path) {
+  std::error_code error;
+  const fs::file_status status = fs::symlink_status(path, error);
+  if (status.type() == fs::file_type::not_found) return;
+  if (status.type() != fs::file_type::directory || !fs::is_empty(path, error)) {
+    throw DataError(path + " exists already; remove it or choose another name");
+  }
+}
+
+void empty_folder(const std::string& folder) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (!is_ours(entry)) {
+      throw DataError(folder + " holds " + entry.path().filename().string() +
+                      ", which no import left there; remove the folder");
+    }
+  }
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) fs::remove(entry.path());
+}
+
+}  // namespace
+
+PartialFolder::PartialFolder(const std::string& path)
+    : path_(without_trailing_slash(path)), folder_(path_ + ".partial") {
+  check_target(path_);
+  if (mkdir(folder_.c_str(), 0777) != 0 && errno != EEXIST) throw_system_error("cannot create folder", folder_);
+  descriptor_ = open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+  if (descriptor_ < 0) throw_system_error("cannot open folder", folder_);
+  try {
+    // A file system without locks (some network ones) is not an obstacle.
+    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      throw DataError(folder_ + " is being written by another process; wait for it or choose another name");
+    }
+    empty_folder(folder_);
+  } catch (const fs::filesystem_error& error) {
+    close(descriptor_);
+    throw DataError("cannot empty " + folder_ + ": " + error.code().message());
+  } catch (...) {
+    close(descriptor_);
+    throw;
+  }
+  owned_ = true;
+}
+
+PartialFolder::~PartialFolder() {
+  discard();
+  close(descriptor_);
+}
+
+void PartialFolder::publish() {
+  fsync_folder(folder_);
+  if (std::rename(folder_.c_str(), path_.c_str()) != 0) throw_system_error("cannot rename " + folder_ + " to", path_);
+  owned_ = false;
+  fsync_folder(fs::path(path_).parent_path().string());
+}
+
+void PartialFolder::discard() noexcept {
+  if (!owned_) return;
+  owned_ = false;
+  std::error_code error;
+  fs::remove_all(folder_, error);
+}
+
+}  // namespace muster
