@@ -37,7 +37,8 @@ function(muster_library name)
   endforeach()
 endfunction()
 
-# muster_test(NAME FOLDER LINKS...): one GoogleTest program of tests/FOLDER/*_test.cpp; each case is a CTest test.
+# muster_test(FOLDER LINKS...): one GoogleTest program of tests/FOLDER/*_test.cpp; each case is a CTest test. Those with
+# Slow in their names get the label slow, which launch/test.sh leaves out unless --full is given.
 function(muster_test folder)
   string(REPLACE "/" "_" name ${folder})
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${folder}/*_test.cpp)
@@ -46,10 +47,17 @@ function(muster_test folder)
   endif()
   add_executable(${name}_test ${sources})
   target_link_libraries(${name}_test PRIVATE muster_options ${ARGN} muster_test_support GTest::gmock)
-  gtest_discover_tests(${name}_test TEST_PREFIX ${name}. DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600 LABELS unit)
+  set(label unit)
+  if(folder STREQUAL fault)
+    set(label fault)
+  endif()
+  gtest_discover_tests(${name}_test TEST_PREFIX ${name}. TEST_FILTER "-*Slow*" TEST_LIST ${name}_tests
+    DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600 LABELS ${label})
+  gtest_discover_tests(${name}_test TEST_PREFIX ${name}. TEST_FILTER "*Slow*" TEST_LIST ${name}_slow_tests
+    DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 1800 LABELS slow)
 endfunction()
 
-# muster_mpi_test(NAME RANKS... : the program under mpirun once for each world size)
+# muster_mpi_test(NAME SOURCE RANKS... LINKS...): a program under mpirun, once for each world size.
 function(muster_mpi_test name source)
   cmake_parse_arguments(arg "" "" "RANKS;LINKS" ${ARGN})
   add_executable(${name} ${source})

@@ -1,0 +1,13 @@
+# Every C++ file is as clang-format 14 writes it. Run with cmake -DSOURCE=DIR -P; fails naming each file that is not.
+find_program(CLANG_FORMAT NAMES clang-format-14 clang-format REQUIRED)
+set(files "")
+foreach(folder launch comm dataloader trainer configs tests)
+  file(GLOB_RECURSE found ${SOURCE}/${folder}/*.h ${SOURCE}/${folder}/*.cpp ${SOURCE}/${folder}/*.cu)
+  list(APPEND files ${found})
+endforeach()
+execute_process(COMMAND ${CLANG_FORMAT} --dry-run --Werror --style=file ${files} RESULT_VARIABLE result ERROR_VARIABLE errors)
+if(result)
+  string(REGEX MATCHALL "[^\n]*error: code should be clang-formatted[^\n]*" lines "${errors}")
+  list(JOIN lines "\n" text)
+  message(FATAL_ERROR "run clang-format -i on:\n${text}")
+endif()

@@ -1,0 +1,283 @@
+// The promise "exact", for the whole step: a mini encoder over N ranks and k chunks against one process with the whole
+// batch, one graph and plain autograd in float64.
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/normal.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/softmax.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/gradient_reducer.h"
+#include "comm/make_communicator.h"
+#include "dataloader/batch.h"
+#include "dataloader/random.h"
+#include "tests/support/test_process.h"
+#include "trainer/encoders/model.h"
+#include "trainer/losses/objective.h"
+#include "trainer/optimizer.h"
+#include "trainer/replica.h"
+#include "trainer/step.h"
+
+namespace muster {
+namespace {
+
+constexpr uint64_t kSeed = 7;
+constexpr double kSdmTemperature = 0.05;
+constexpr double kEpsilon = 1e-8;
+const char* const kFrozen = "image.blocks.1.*";
+
+ModelConfig small_model() {
+  ModelConfig config;
+  config.set_preset(ModelConfig::MINI);
+  config.mutable_image()->set_layers(2);
+  config.mutable_text()->set_layers(2);
+  config.set_dropout(0.1);
+  return resolve_model(config);
+}
+
+Objective two_terms() {
+  Objective objective;
+  objective.mutable_logit_scale()->set_init(14.285714);
+  objective.add_term()->mutable_info_nce()->set_positives(IDENTITY);
+  Term* sdm = objective.add_term();
+  sdm->set_weight(0.5);
+  sdm->mutable_sdm()->set_temperature(kSdmTemperature);
+  sdm->mutable_sdm()->set_epsilon(kEpsilon);
+  return objective;
+}
+
+OptimizerConfig sgd() {
+  OptimizerConfig config;
+  config.set_kind(OptimizerConfig::SGD);
+  config.set_rate(0.02);
+  ParameterGroup* frozen = config.add_group();
+  frozen->set_name(kFrozen);
+  frozen->set_freeze(true);
+  return config;
+}
+
+// The whole batch of a step, the same on every rank; identities come twice or thrice.
+Batch make_batch(const ModelConfig& model, int64_t rows, int64_t step) {
+  KeyedRandom random(kSeed, static_cast<uint64_t>(step), Purpose::kSynth);
+  Batch batch;
+  batch.images = at::empty({rows, 3, model.image().height_pixels(), model.image().width_pixels()}, at::kFloat);
+  for (int64_t i = 0; i < batch.images.numel(); ++i) {
+    batch.images.mutable_data_ptr<float>()[i] = static_cast<float>(random.next_normal());
+  }
+  batch.tokens = at::zeros({rows, model.text().context()}, at::kLong);
+  for (int64_t row = 0; row < rows; ++row) {
+    int64_t* ids = batch.tokens[row].mutable_data_ptr<int64_t>();
+    const auto words = static_cast<int64_t>(3 + random.next_below(12));
+    ids[0] = model.text().vocabulary() - 2;
+    for (int64_t word = 1; word <= words; ++word) ids[word] = static_cast<int64_t>(random.next_below(500));
+    ids[words + 1] = model.text().vocabulary() - 1;
+  }
+  batch.identity = at::empty({rows}, at::kLong);
+  for (int64_t row = 0; row < rows; ++row) {
+    batch.identity.mutable_data_ptr<int64_t>()[row] = static_cast<int64_t>(random.next_below(static_cast<uint64_t>(rows / 2 + 1)));
+  }
+  batch.image_id = at::arange(rows, at::kLong);
+  batch.position = at::arange(step * rows, (step + 1) * rows, at::kLong);
+  return batch;
+}
+
+Batch rows_of_rank(const Batch& whole, const Communicator& communicator) {
+  const std::vector<int64_t> rows = split_rows(whole.size(), communicator.size());
+  int64_t begin = 0;
+  for (int rank = 0; rank < communicator.rank(); ++rank) begin += rows[static_cast<size_t>(rank)];
+  const int64_t size = rows[static_cast<size_t>(communicator.rank())];
+  const auto cut = [&](const at::Tensor& tensor) { return tensor.narrow(0, begin, size).contiguous(); };
+  return {cut(whole.images), cut(whole.tokens), cut(whole.identity), cut(whole.image_id), cut(whole.position)};
+}
+
+// The loss as its formulas say it, with B x B matrices and autograd.
+at::Tensor plain_loss(const Features& features, const at::Tensor& identity, const at::Tensor& log_scale) {
+  const auto unit = [](const at::Tensor& rows) { return rows / rows.norm(2, {1}, true); };
+  const at::Tensor cosines = at::matmul(unit(features.pairs[0].image), unit(features.pairs[0].text).t());
+  const at::Tensor same = identity.unsqueeze(1).eq(identity.unsqueeze(0)).to(cosines.dtype());
+  const at::Tensor targets = same / same.sum(1, true);
+  const auto rows = static_cast<double>(identity.size(0));
+  at::Tensor info_nce = at::zeros({}, cosines.options()), sdm = at::zeros({}, cosines.options());
+  for (const at::Tensor& matrix : {cosines, cosines.t()}) {
+    info_nce = info_nce - (targets * at::log_softmax(matrix * log_scale.exp(), 1)).sum() / rows / 2;
+    const at::Tensor logits = matrix / kSdmTemperature;
+    sdm = sdm + (at::softmax(logits, 1) * (at::log_softmax(logits, 1) - (targets + kEpsilon).log())).sum() / rows;
+  }
+  return info_nce + 0.5 * sdm;
+}
+
+// A model with a parameter that no sample uses.
+std::shared_ptr<Model> make_test_model() {
+  std::shared_ptr<Model> model = make_model(small_model(), kSeed);
+  model->register_parameter("unused", at::ones({5}, at::kFloat));
+  model->train();
+  return model;
+}
+
+// One process, the whole batch, float64, one graph, plain SGD.
+class Reference {
+ public:
+  Reference() : model_(make_test_model()), log_scale_(at::tensor(std::log(14.285714), at::kDouble)) {
+    model_->to(at::kDouble);
+    log_scale_.set_requires_grad(true);
+    for (auto& parameter : model_->named_parameters()) {
+      if (is_frozen(parameter.key(), sgd())) parameter.value().set_requires_grad(false);
+    }
+  }
+
+  double step(Batch batch) {
+    for (auto& [name, parameter] : parameters()) parameter.mutable_grad() = at::zeros_like(parameter);
+    batch.images = batch.images.to(at::kDouble);
+    const at::Tensor loss = plain_loss(model_->forward(batch, kSeed), batch.identity, log_scale_);
+    loss.backward();
+    return loss.item<double>();
+  }
+
+  void descend() {
+    const at::NoGradGuard no_grad;
+    for (auto& [name, parameter] : parameters()) parameter.sub_(parameter.grad() * sgd().rate());
+  }
+
+  NamedParameters parameters() const {
+    NamedParameters all;
+    for (auto& parameter : model_->named_parameters()) {
+      if (parameter.value().requires_grad()) all.emplace_back(parameter.key(), parameter.value());
+    }
+    all.emplace_back("objective.log_scale", log_scale_);
+    return all;
+  }
+
+ private:
+  std::shared_ptr<Model> model_;
+  at::Tensor log_scale_;
+};
+
+// Muster's own step on this rank.
+class Subject {
+ public:
+  Subject(Communicator& communicator, int64_t chunk)
+      : communicator_(communicator),
+        model_(make_test_model()),
+        objective_(two_terms()),
+        trainable_(take_trainable()),
+        optimizer_(trainable_, sgd()),
+        reducer_(trainable_, communicator, 1 << 20),
+        step_(*model_, objective_, trainable_, reducer_, optimizer_, communicator, {kSeed, chunk, 0}) {}
+
+  StepResult gradients(const Batch& whole) { return step_.compute_gradients(rows_of_rank(whole, communicator_), {}); }
+  StepResult step(const Batch& whole) { return step_.run(rows_of_rank(whole, communicator_), {}, 1.0); }
+  const NamedParameters& parameters() const { return trainable_; }
+  at::Tensor frozen() const { return model_->named_parameters()["image.blocks.1.attention.qkv.weight"]; }
+
+ private:
+  NamedParameters take_trainable() {
+    NamedParameters trainable;
+    for (auto& parameter : model_->named_parameters()) {
+      if (is_frozen(parameter.key(), sgd())) {
+        parameter.value().set_requires_grad(false);
+      } else {
+        trainable.emplace_back(parameter.key(), parameter.value());
+      }
+    }
+    for (const auto& parameter : objective_.parameters()) trainable.push_back(parameter);
+    return trainable;
+  }
+
+  Communicator& communicator_;
+  std::shared_ptr<Model> model_;
+  LossObjective objective_;
+  NamedParameters trainable_;
+  Optimizer optimizer_;
+  GradientReducer reducer_;
+  TrainingStep step_;
+};
+
+// max |value - truth| / max(max |truth|, floor)
+double relative_error(const at::Tensor& value, const at::Tensor& truth, double floor) {
+  const double error = (value.detach().to(at::kDouble) - truth.detach()).abs().max().item<double>();
+  return error / std::max({truth.detach().abs().max().item<double>(), floor, 1e-300});
+}
+
+class TrainingTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    CommConfig config;
+    config.set_checked(true);
+    communicator_ = make_communicator(test_process(), config).release();
+  }
+  static void TearDownTestSuite() { delete communicator_; }
+  static Communicator* communicator_;
+};
+Communicator* TrainingTest::communicator_ = nullptr;
+
+TEST_F(TrainingTest, EveryGradientEqualsTheWholeBatchInOneProcess) {
+  const Batch batch = make_batch(small_model(), 13, 0);
+  Reference reference;
+  const double loss = reference.step(batch);
+  double largest = 0;
+  for (const auto& [name, parameter] : reference.parameters()) {
+    largest = std::max(largest, parameter.grad().abs().max().item<double>());
+  }
+  for (const int64_t chunks : {1, 2, 3}) {
+    const int64_t rows = split_rows(batch.size(), communicator_->size())[0];
+    Subject subject(*communicator_, chunks == 1 ? 0 : (rows + chunks - 1) / chunks);
+    const StepResult result = subject.gradients(batch);
+    EXPECT_NEAR(result.loss, loss, 2e-5 * std::abs(loss));
+    const NamedParameters truth = reference.parameters();
+    ASSERT_EQ(subject.parameters().size(), truth.size());
+    for (size_t i = 0; i < truth.size(); ++i) {
+      ASSERT_EQ(subject.parameters()[i].first, truth[i].first);
+      const double error = relative_error(subject.parameters()[i].second.grad(), truth[i].second.grad(), 1e-3 * largest);
+      EXPECT_LE(error, 2e-5) << truth[i].first << ", " << chunks << " chunks, rank " << communicator_->rank();
+    }
+  }
+}
+
+TEST_F(TrainingTest, WeightsAfterFiveSgdStepsEqualTheWholeBatchInOneProcess) {
+  Reference reference;
+  Subject subject(*communicator_, 3);
+  const at::Tensor frozen_before = subject.frozen().clone();
+  for (int64_t step = 0; step < 5; ++step) {
+    const Batch batch = make_batch(small_model(), 11, step);
+    const double loss = reference.step(batch);
+    reference.descend();
+    EXPECT_NEAR(subject.step(batch).loss, loss, 2e-5 * std::abs(loss));
+  }
+  const NamedParameters truth = reference.parameters();
+  for (size_t i = 0; i < truth.size(); ++i) {
+    EXPECT_LE(relative_error(subject.parameters()[i].second, truth[i].second, 1e-3), 1e-5) << truth[i].first;
+  }
+  EXPECT_TRUE(subject.frozen().equal(frozen_before));
+}
+
+TEST_F(TrainingTest, MoreRanksThanRowsIsStillExact) {
+  const Batch batch = make_batch(small_model(), 2, 0);
+  Reference reference;
+  const double loss = reference.step(batch);
+  Subject subject(*communicator_, 0);
+  EXPECT_NEAR(subject.gradients(batch).loss, loss, 2e-5 * std::abs(loss));
+}
+
+TEST_F(TrainingTest, ALossThatIsNotFiniteStopsEveryRankBeforeAnyWeightChanges) {
+  Batch batch = make_batch(small_model(), 8, 0);
+  batch.images.index_put_({0, 0, 0, 0}, std::numeric_limits<float>::quiet_NaN());
+  Subject subject(*communicator_, 0);
+  std::vector<at::Tensor> before;
+  for (const auto& parameter : subject.parameters()) before.push_back(parameter.second.detach().clone());
+  EXPECT_THROW(subject.step(batch), NonFiniteError);
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(before[i].equal(subject.parameters()[i].second));
+}
+
+}  // namespace
+}  // namespace muster
