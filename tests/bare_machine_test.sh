@@ -6,7 +6,7 @@ set -euo pipefail
 source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 [ "$(id -u)" -eq 0 ] || { echo "Skipped: needs root to make a bare system"; exit 77; }
 command -v debootstrap >/dev/null || { echo "Skipped: needs debootstrap (apt-get install debootstrap)"; exit 77; }
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 debian | head -n 1 || true)
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/*$' || true)
 [ -n "$mirror" ] || { echo "Skipped: no Debian mirror is configured (apt-get update)"; exit 77; }
 
 root=$(mktemp -d)

@@ -20,7 +20,7 @@ namespace muster {
 namespace {
 
 Snapshot read_checkpoint(const std::string& run_dir, const std::string& which, const CheckpointConfig& config) {
-  CheckpointReader checkpoints(run_dir);
+  CheckpointStore checkpoints(run_dir, config);
   std::optional<Snapshot> newest = checkpoints.load_newest();
   if (!newest) throw ConfigError(fmt::format("{} holds no complete checkpoint; train it first", run_dir));
   if (which == "newest") return std::move(*newest);
