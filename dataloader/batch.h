@@ -24,4 +24,24 @@ struct Shard {
   int size = 1;
 };
 
+// What of `total` rows in a line belongs to a shard: as even as can be, the first total % size shards have one more.
+// The same rule as split_rows() of comm/communicator.h.
+struct Slice {
+  int64_t first = 0;
+  int64_t count = 0;
+};
+inline Slice slice_of(int64_t total, const Shard& shard) {
+  const int64_t each = total / shard.size;
+  const int64_t longer = total % shard.size;
+  const int64_t longer_before = shard.rank < longer ? shard.rank : longer;
+  return {each * shard.rank + longer_before, each + (shard.rank < longer ? 1 : 0)};
+}
+
+// The shape of what the model takes.
+struct InputSize {
+  int width = 0;  // pixels
+  int height = 0;
+  int64_t context = 0;  // tokens
+};
+
 }  // namespace muster

@@ -1,0 +1,63 @@
+#include "dataloader/sampler.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "dataloader/random.h"
+#include "launch/error.h"
+
+namespace muster {
+namespace {
+
+// Two rounds mix both halves once; the uniformity tests pass from 6 on.
+constexpr uint32_t kRounds = 10;
+
+uint64_t round_value(const std::array<uint32_t, 2>& key, uint32_t round, uint64_t half) {
+  const auto low = static_cast<uint32_t>(half);
+  const auto high = static_cast<uint32_t>(half >> 32);
+  const std::array<uint32_t, 4> words = philox4x32({low, high, round, 0}, key);
+  return words[0] | uint64_t{words[1]} << 32;
+}
+
+}  // namespace
+
+Permutation::Permutation(int64_t size, uint64_t seed, uint64_t index)
+    : size_(static_cast<uint64_t>(size)),
+      rows_(static_cast<uint64_t>(std::ceil(std::sqrt(static_cast<double>(size))))),
+      columns_((size_ + rows_ - 1) / rows_) {
+  KeyedRandom random(seed, index, Purpose::kSampler);
+  key_ = {random.next_u32(), random.next_u32()};
+}
+
+int64_t Permutation::operator()(int64_t place) const {
+  auto value = static_cast<uint64_t>(place);
+  do {
+    uint64_t row = value / columns_;
+    uint64_t column = value % columns_;
+    for (uint32_t round = 0; round < kRounds; round += 2) {
+      row = (row + round_value(key_, round, column) % rows_) % rows_;
+      column = (column + round_value(key_, round + 1, row) % columns_) % columns_;
+    }
+    value = row * columns_ + column;
+  } while (value >= size_);
+  return static_cast<int64_t>(value);
+}
+
+UniformSampler::UniformSampler(int64_t samples, int64_t global_batch, uint64_t seed)
+    : samples_(samples), global_batch_(global_batch), seed_(seed), steps_per_epoch_(0) {
+  if (global_batch < 1) throw ConfigError(fmt::format("train.global_batch is {}: give at least 1", global_batch));
+  if (samples < global_batch) {
+    throw ConfigError(
+        fmt::format("the split has {} samples, fewer than train.global_batch = {}: lower it", samples, global_batch));
+  }
+  steps_per_epoch_ = samples / global_batch;
+}
+
+int64_t UniformSampler::sample(int64_t position) const {
+  const int64_t places = steps_per_epoch_ * global_batch_;
+  const auto epoch = static_cast<uint64_t>(position / places);
+  return Permutation(samples_, seed_, epoch)(position % places);
+}
+
+}  // namespace muster

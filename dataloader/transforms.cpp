@@ -1,0 +1,116 @@
+#include "dataloader/transforms.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+
+#include "dataloader/dataloader.pb.h"
+#include "dataloader/random.h"
+#include "launch/error.h"
+
+namespace muster {
+namespace {
+
+constexpr std::array<float, 3> kClipMean = {0.48145466F, 0.4578275F, 0.40821073F};
+constexpr std::array<float, 3> kClipStd = {0.26862954F, 0.26130258F, 0.27577711F};
+
+constexpr int64_t kLongestSide = int64_t{1} << 24;
+
+std::array<float, 3> three_or(const google::protobuf::RepeatedField<float>& given, const std::array<float, 3>& fallback,
+                              const std::string& name) {
+  if (given.empty()) return fallback;
+  if (given.size() != 3) {
+    throw ConfigError(fmt::format("data.image.{} has {} values: give one for each of red, green and blue, or none",
+                                  name, given.size()));
+  }
+  return {given[0], given[1], given[2]};
+}
+
+// Where a window of `inner` begins in the middle of `outer`: torchvision's int(round((outer - inner) / 2.0)), which
+// rounds halves to even.
+int center_offset(int outer, int inner) {
+  const int half = (outer - inner) / 2;
+  return (outer - inner) % 2 == 0 ? half : half + half % 2;
+}
+
+}  // namespace
+
+ImageTransform::ImageTransform(const ImageTransformConfig& config, int width, int height)
+    : width_(width),
+      height_(height),
+      filter_(config.resample() == ImageTransformConfig::BILINEAR ? Filter::kBilinear : Filter::kBicubic),
+      crop_center_(config.fit() == ImageTransformConfig::CENTER_CROP),
+      flip_(config.flip()),
+      pad_(config.pad_crop()),
+      normalised_() {
+  const std::array<float, 3> mean = three_or(config.mean(), kClipMean, "mean");
+  const std::array<float, 3> std = three_or(config.std(), kClipStd, "std");
+  if (pad_ < 0 || pad_ >= std::min(width, height)) {
+    throw ConfigError(fmt::format("data.image.pad_crop is {}: give at least 0 and less than the image's sides, {} x {}",
+                                  pad_, width, height));
+  }
+  for (size_t channel = 0; channel < 3; ++channel) {
+    if (!(std[channel] > 0)) throw ConfigError("data.image.std has a value that is not positive: give three that are");
+    for (size_t value = 0; value < 256; ++value) {
+      normalised_[channel][value] = (static_cast<float>(value) / 255.0F - mean[channel]) / std[channel];
+    }
+  }
+}
+
+void ImageTransform::train(const Image& image, uint64_t seed, uint64_t position, float* out) const {
+  // All three numbers are drawn always, so that switching one augmentation on leaves the others as they were.
+  KeyedRandom random(seed, position, Purpose::kAugmentation);
+  const uint64_t places = static_cast<uint64_t>(pad_) * 2 + 1;
+  Placement placement;
+  placement.dx = static_cast<int>(random.next_below(places)) - pad_;
+  placement.dy = static_cast<int>(random.next_below(places)) - pad_;
+  placement.mirrored = random.next_below(2) == 1 && flip_;
+  write(fit(image), placement, out);
+}
+
+void ImageTransform::evaluate(const Image& image, float* out) const {
+  write(fit(image), Placement(), out);
+}
+
+Image ImageTransform::fit(const Image& image) const {
+  if (!crop_center_) return resize(image, width_, height_, filter_);
+  // The smallest size with the image's proportions that covers the model's, its longer side rounded down.
+  int64_t width = width_;
+  int64_t height = height_;
+  if (int64_t{image.width} * height_ <= int64_t{image.height} * width_) {
+    height = width * image.height / image.width;
+  } else {
+    width = height * image.width / image.height;
+  }
+  if (std::max(width, height) > kLongestSide) {
+    throw DataError(fmt::format("{} x {} pixels are too long and thin for data.image.fit = CENTER_CROP: leave it out",
+                                image.width, image.height));
+  }
+  const auto full_width = static_cast<int>(width);
+  const auto full_height = static_cast<int>(height);
+  return resize(image, full_width, full_height, filter_,
+                {center_offset(full_width, width_), center_offset(full_height, height_), width_, height_});
+}
+
+void ImageTransform::write(const Image& fitted, const Placement& placement, float* out) const {
+  const int first = std::max(0, -placement.dx);              // columns [first, last) of the unmirrored output
+  const int last = std::min(width_, width_ - placement.dx);  // lie on the image, the others on black
+  for (int channel = 0; channel < 3; ++channel) {
+    const std::array<float, 256>& normalised = normalised_[static_cast<size_t>(channel)];
+    for (int y = 0; y < height_; ++y, out += width_) {
+      const int from_y = y + placement.dy;
+      if (from_y < 0 || from_y >= height_) {
+        std::fill_n(out, width_, normalised[0]);
+        continue;
+      }
+      std::fill_n(out, first, normalised[0]);
+      std::fill(out + last, out + width_, normalised[0]);
+      const uint8_t* row = fitted.pixels.data() + static_cast<ptrdiff_t>(from_y) * width_ * 3 + channel;
+      for (int x = first; x < last; ++x) out[x] = normalised[row[(x + placement.dx) * 3]];
+      if (placement.mirrored) std::reverse(out, out + width_);
+    }
+  }
+}
+
+}  // namespace muster

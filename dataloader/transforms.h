@@ -1,0 +1,49 @@
+// An image to the model's input: resize, crop, pad-crop, flip, normalise, as dataloader.proto describes them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "dataloader/image.h"
+#include "dataloader/resize.h"
+
+namespace muster {
+
+class ImageTransformConfig;
+
+// Immutable: any number of threads may share it.
+class ImageTransform {
+ public:
+  // width and height are the model's. ConfigError: not 0 or 3 means and stds, a std that is not positive, a pad_crop
+  // that could hide the whole image.
+  ImageTransform(const ImageTransformConfig& config, int width, int height);
+
+  int width() const { return width_; }
+  int height() const { return height_; }
+  int64_t floats() const { return int64_t{3} * height_ * width_; }  // of one image
+
+  // Write [3, height, width]. Values are torchvision's: (pixel / 255 - mean) / std in float32. The random choices of
+  // train() are a function of (seed, position) only. DataError: far too long and thin to be cropped.
+  void train(const Image& image, uint64_t seed, uint64_t position, float* out) const;
+  void evaluate(const Image& image, float* out) const;
+
+ private:
+  struct Placement {
+    int dx = 0;  // the output's left upper corner on the fitted image, negative: outside of it
+    int dy = 0;
+    bool mirrored = false;
+  };
+
+  Image fit(const Image& image) const;
+  void write(const Image& fitted, const Placement& placement, float* out) const;
+
+  int width_;
+  int height_;
+  Filter filter_;
+  bool crop_center_;
+  bool flip_;
+  int pad_;
+  std::array<std::array<float, 256>, 3> normalised_;  // by channel and 8-bit value
+};
+
+}  // namespace muster
