@@ -1,0 +1,174 @@
+#include "trainer/retrieval/global_rows.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <stdexcept>
+
+#include "launch/error.h"
+#include "trainer/retrieval/score_kernel.h"
+
+namespace muster {
+namespace {
+
+// What each rank tells the others about one side.
+enum Field { kRows, kWidth, kNonFinite, kFields };
+
+void describe(const EmbeddingRows& side, int64_t* fields) {
+  const at::Tensor& features = side.features;
+  if (features.dim() != 2 || features.scalar_type() != at::kFloat || !features.device().is_cpu()) {
+    throw std::logic_error("retrieval: features must be a float32 matrix on the CPU");
+  }
+  fields[kRows] = features.size(0);
+  fields[kWidth] = features.size(0) == 0 ? -1 : features.size(1);
+  const at::Tensor rows = features.contiguous();
+  fields[kNonFinite] = 0;
+  for (int64_t r = 0; r < rows.size(0); ++r) {
+    const double scale = inverse_norm(rows.const_data_ptr<float>() + r * rows.size(1), rows.size(1));
+    if (!std::isfinite(scale)) ++fields[kNonFinite];
+  }
+}
+
+// The one width of all sides that have rows.
+int64_t common_width(const int64_t* widths, int64_t count) {
+  int64_t width = -1;
+  for (int64_t i = 0; i < count; ++i) {
+    if (widths[i * kFields] < 0) continue;
+    if (width >= 0 && widths[i * kFields] != width) {
+      throw DataError(fmt::format(
+          "retrieval: embeddings of width {} and of width {} cannot be compared; make both with the same model", width,
+          widths[i * kFields]));
+    }
+    width = widths[i * kFields];
+  }
+  return std::max<int64_t>(width, 0);
+}
+
+// rows[r] of the global rows [first, first + count).
+std::vector<int64_t> rows_within(const std::vector<int64_t>& rows, int64_t first, int64_t count) {
+  std::vector<int64_t> within(rows.size());
+  int64_t begin = 0;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    const int64_t end = begin + rows[r];
+    within[r] = std::max<int64_t>(0, std::min(end, first + count) - std::max(begin, first));
+    begin = end;
+  }
+  return within;
+}
+
+int64_t sum(const std::vector<int64_t>& values, size_t count) {
+  return std::accumulate(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(count), int64_t{0});
+}
+
+}  // namespace
+
+int64_t RetrievalShape::gallery() const {
+  return sum(gallery_rows, gallery_rows.size());
+}
+
+RetrievalShape agree_on_shape(const EmbeddingRows& queries, const EmbeddingRows& gallery, Communicator& communicator) {
+  const auto size = static_cast<size_t>(communicator.size());
+  const at::Tensor mine = at::zeros({1, 2 * kFields}, at::kLong);
+  describe(queries, mine.mutable_data_ptr<int64_t>());
+  describe(gallery, mine.mutable_data_ptr<int64_t>() + kFields);
+  const at::Tensor all = gather_rows(mine, std::vector<int64_t>(size, 1), communicator, "retrieval.shape");
+  const int64_t* fields = all.const_data_ptr<int64_t>();
+
+  RetrievalShape shape;
+  int64_t bad_queries = 0;
+  int64_t bad_gallery = 0;
+  for (size_t r = 0; r < size; ++r, fields += 2 * kFields) {
+    shape.query_rows.push_back(fields[kRows]);
+    shape.gallery_rows.push_back(fields[kFields + kRows]);
+    bad_queries += fields[kNonFinite];
+    bad_gallery += fields[kFields + kNonFinite];
+  }
+  shape.width = common_width(all.const_data_ptr<int64_t>() + kWidth, 2 * static_cast<int64_t>(size));
+  if (bad_queries + bad_gallery > 0) {
+    throw NonFiniteError(
+        fmt::format("retrieval: {} of {} query rows and {} of {} gallery rows hold NaN or infinity; the embeddings are "
+                    "unusable: look for the step where the loss or a gradient stopped being finite",
+                    bad_queries, sum(shape.query_rows, size), bad_gallery, shape.gallery()));
+  }
+  return shape;
+}
+
+at::Tensor gather_rows(const at::Tensor& local, const std::vector<int64_t>& rows, Communicator& communicator,
+                       const char* name) {
+  std::vector<int64_t> sizes = local.sizes().vec();
+  sizes[0] = sum(rows, rows.size());
+  const at::Tensor all = at::empty(sizes, local.options());
+  communicator.all_gather(all, local.contiguous(), rows, name).wait();
+  return all;
+}
+
+UnitRows::UnitRows(const at::Tensor& features, int64_t width)
+    : features_(features.contiguous()), width_(width), scales_(static_cast<size_t>(features.size(0))) {
+  for (int64_t r = 0; r < size(); ++r) {
+    scales_[static_cast<size_t>(r)] = inverse_norm(features_.const_data_ptr<float>() + r * width_, width_);
+  }
+}
+
+void UnitRows::copy(int64_t row, float* unit) const {
+  scale_row(features_.const_data_ptr<float>() + row * width_, scales_[static_cast<size_t>(row)], width_, unit);
+}
+
+void for_each_gallery_block(const UnitRows& local, const RetrievalShape& shape, Communicator& communicator,
+                            const std::function<void(const GalleryBlock&)>& visit) {
+  const auto rank = static_cast<size_t>(communicator.rank());
+  const int64_t gallery = shape.gallery();
+  const int64_t my_first = sum(shape.gallery_rows, rank);
+  const at::Tensor buffer = at::empty({std::min(kBlockRows, gallery), shape.width}, at::kFloat);
+  auto* rows = buffer.mutable_data_ptr<float>();
+  for (int64_t first = 0; first < gallery; first += kBlockRows) {
+    const int64_t count = std::min(kBlockRows, gallery - first);
+    const std::vector<int64_t> shares = rows_within(shape.gallery_rows, first, count);
+    const int64_t offset = sum(shares, rank);
+    for (int64_t i = 0; i < shares[rank]; ++i) {
+      local.copy(first + offset + i - my_first, rows + (offset + i) * shape.width);
+    }
+    if (communicator.size() > 1) {
+      const at::Tensor block = buffer.narrow(0, 0, count);
+      communicator.all_gather(block, block.narrow(0, offset, shares[rank]), shares, "retrieval.gallery").wait();
+    }
+    visit({first, count, rows});
+  }
+}
+
+BlockScorer::BlockScorer(const UnitRows& queries, int64_t width)
+    : queries_(queries), width_(width), panels_(static_cast<size_t>(kBlockRows * width)) {}
+
+void BlockScorer::score(const GalleryBlock& block, const VisitScores& visit) {
+  const int64_t panels = (block.count + kPanelRows - 1) / kPanelRows;
+  at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      const int64_t row = p * kPanelRows;
+      pack_panel(block.rows + row * width_, std::min(kPanelRows, block.count - row), width_,
+                 panels_.data() + row * width_);
+    }
+  });
+  // Rows a power of two apart would share a few sets of the first-level cache.
+  const int64_t stride = width_ + 16;
+  const int64_t groups = (queries_.size() + kGroupRows - 1) / kGroupRows;
+  at::parallel_for(0, groups, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> unit(static_cast<size_t>(kGroupRows * stride));
+    std::vector<float> scores(static_cast<size_t>(kGroupRows * kBlockRows));
+    for (int64_t g = begin; g < end; ++g) {
+      const int64_t first = g * kGroupRows;
+      const int64_t count = std::min(kGroupRows, queries_.size() - first);
+      for (int64_t q = 0; q < count; ++q) queries_.copy(first + q, unit.data() + q * stride);
+      for (int64_t p = 0; p < panels; ++p) {
+        score_panel(unit.data(), stride, width_, panels_.data() + p * kPanelRows * width_,
+                    scores.data() + p * kPanelRows, kBlockRows);
+      }
+      visit(first, count, scores.data());
+    }
+  });
+}
+
+}  // namespace muster

@@ -1,0 +1,72 @@
+// The gallery of all ranks as a stream of blocks that every rank sees, and what the ranks agree on before it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "trainer/retrieval/retrieval.h"
+
+namespace muster {
+
+struct RetrievalShape {
+  int64_t width = 0;
+  std::vector<int64_t> query_rows;  // of each rank
+  std::vector<int64_t> gallery_rows;
+
+  int64_t gallery() const;
+};
+
+// Checks both sides on every rank and exchanges their sizes. Collective; throws as retrieval.h says.
+RetrievalShape agree_on_shape(const EmbeddingRows& queries, const EmbeddingRows& gallery, Communicator& communicator);
+
+// [sum(rows), ...] of all ranks, on every rank.
+at::Tensor gather_rows(const at::Tensor& local, const std::vector<int64_t>& rows, Communicator& communicator,
+                       const char* name);
+
+// This rank's rows as unit rows, made on demand.
+class UnitRows {
+ public:
+  UnitRows(const at::Tensor& features, int64_t width);
+
+  int64_t size() const { return static_cast<int64_t>(scales_.size()); }
+  void copy(int64_t row, float* unit) const;
+
+ private:
+  at::Tensor features_;
+  int64_t width_;
+  std::vector<double> scales_;
+};
+
+// Consecutive global gallery rows, unit, contiguous.
+struct GalleryBlock {
+  int64_t first;
+  int64_t count;
+  const float* rows;
+};
+
+inline constexpr int64_t kBlockRows = 1024;
+
+// Visits all gallery rows in global order, kBlockRows at a time; the block is valid during the visit. Collective.
+void for_each_gallery_block(const UnitRows& local, const RetrievalShape& shape, Communicator& communicator,
+                            const std::function<void(const GalleryBlock&)>& visit);
+
+// Scores of `count` consecutive queries against one block: scores[q * kBlockRows + r].
+using VisitScores = std::function<void(int64_t first_query, int64_t count, const float* scores)>;
+
+// Scores this rank's queries against a block, a few at a time, each once; calls visit from several threads.
+class BlockScorer {
+ public:
+  BlockScorer(const UnitRows& queries, int64_t width);
+  void score(const GalleryBlock& block, const VisitScores& visit);
+
+ private:
+  const UnitRows& queries_;
+  int64_t width_;
+  std::vector<float> panels_;
+};
+
+}  // namespace muster

@@ -1,0 +1,30 @@
+// Which gallery items are a query's positives.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace muster {
+
+class PositiveIndex {
+ public:
+  // identities[g] of all gallery items. Fewer than 2^32.
+  PositiveIndex(const int64_t* identities, int64_t count);
+
+  // Gallery items of that identity, ascending.
+  struct Span {
+    const uint32_t* first;
+    const uint32_t* last;
+    const uint32_t* begin() const { return first; }
+    const uint32_t* end() const { return last; }
+    int64_t size() const { return last - first; }
+  };
+  Span of(int64_t identity) const;
+
+ private:
+  std::vector<uint32_t> items_;      // by identity, then index
+  std::vector<int64_t> identities_;  // distinct, ascending
+  std::vector<int64_t> begins_;      // into items_, one more than identities_
+};
+
+}  // namespace muster

@@ -1,0 +1,41 @@
+// Exact retrieval over the rows of all ranks, without a queries x gallery matrix.
+//
+// Scores are cosines in float32. A score depends on its two rows alone, bit for bit: not on the world size, on how rows
+// are cut over ranks, on threads or on the CPU's vector width (score_kernel.h). Ties rank the lower gallery index
+// first.
+//
+// Rows of all ranks together, in rank order, are the global rows; a rank may have any number of them, none included.
+// Each rank ranks its own queries, so an even cut is the fastest. Memory beyond the inputs: some MiB of tiles, one
+// entry a positive pair (or a kept hit) of this rank's queries, 16 bytes a gallery item.
+//
+// All functions are collective. They throw, on every rank alike, NonFiniteError naming the number of rows that are not
+// finite, and DataError for widths that differ between ranks or between queries and gallery.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "comm/communicator.h"
+#include "trainer/retrieval/metrics.h"
+
+namespace muster {
+
+struct EmbeddingRows {
+  at::Tensor features;  // [n,d] float32, raw: normalised inside; a row of zeros scores 0 with everything
+  at::Tensor identity;  // [n] int64; top_k() does not look at it
+};
+
+// The same on every rank, equal bits for any world size.
+RetrievalMetrics evaluate_retrieval(const EmbeddingRows& queries, const EmbeddingRows& gallery,
+                                    Communicator& communicator);
+
+struct TopK {
+  at::Tensor index;  // [n, min(k, gallery)] int64, global gallery rows, best first
+  at::Tensor score;  // the same shape, float32
+};
+
+// For this rank's queries. `k` is at least 1.
+TopK top_k(const EmbeddingRows& queries, const EmbeddingRows& gallery, int64_t k, Communicator& communicator);
+
+}  // namespace muster

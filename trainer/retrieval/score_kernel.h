@@ -1,0 +1,44 @@
+// Dot products whose bits depend on the two rows alone.
+//
+// A score is one chain of fused multiply-adds in column order: s = 0; s = fma(q[c], g[c], s) for c = 0 .. width-1.
+// Every function here keeps that chain, so a pair scored alone equals the same pair scored in any tile, on any CPU. A
+// BLAS promises neither. No torch headers: this file compiles in a second.
+#pragma once
+
+#include <cstdint>
+
+namespace muster {
+
+inline constexpr int64_t kPanelRows = 32;  // gallery rows scored together
+inline constexpr int64_t kGroupRows = 12;  // queries scored together
+
+// 1 / max(|row|, 1e-12), summed in double; NaN if anything in the row is not finite.
+double inverse_norm(const float* row, int64_t width);
+
+// unit[c] = row[c] * scale, rounded once.
+void scale_row(const float* row, double scale, int64_t width, float* unit);
+
+// panel[c * kPanelRows + r] = rows[r * width + c]; rows from `count` on are zero.
+void pack_panel(const float* rows, int64_t count, int64_t width, float* panel);
+
+// scores[q * score_stride + r] for kGroupRows queries and the kPanelRows rows of a panel.
+void score_panel(const float* queries, int64_t query_stride, int64_t width, const float* panel, float* scores,
+                 int64_t score_stride);
+
+// scores[i] = query . rows[i].
+void score_pairs(const float* query, const float* const* rows, int64_t count, int64_t width, float* scores);
+
+// How many of scores[0 .. count) are greater than (or equal to) the threshold.
+int64_t count_greater(const float* scores, int64_t count, float threshold);
+int64_t count_greater_equal(const float* scores, int64_t count, float threshold);
+
+// The variants score_panel() chooses from, best first, for the test that they agree. Null where the CPU lacks it.
+using ScorePanel = void (*)(const float*, int64_t, int64_t, const float*, float*, int64_t);
+struct ScorePanelVariants {
+  ScorePanel avx512;
+  ScorePanel avx2;
+  ScorePanel portable;
+};
+ScorePanelVariants score_panel_variants();
+
+}  // namespace muster
