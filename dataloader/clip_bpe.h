@@ -1,0 +1,28 @@
+// CLIP's tokenizer: the ids of open_clip's SimpleTokenizer (github.com/mlfoundations/open_clip, tokenizer.py).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "dataloader/text/byte_pairs.h"
+#include "dataloader/tokenizer.h"
+
+namespace muster {
+
+// Cleans as the original does (ftfy, html.unescape twice, white space, lower case), cuts into words with its regular
+// expression, and merges bytes. The one difference: ftfy's repair of mojibake is not done (see text/text_repair.h).
+class ClipBpe : public Tokenizer {
+ public:
+  explicit ClipBpe(const std::string& merges_path) : byte_pairs_(merges_path) {}
+
+  void encode(std::string_view caption, int64_t* ids, int64_t context) const override;
+  int64_t vocabulary() const override { return BytePairs::kVocabulary; }
+
+ private:
+  BytePairs byte_pairs_;
+};
+
+// <folder of the running program>/share/bpe_simple_vocab_16e6.txt.gz
+std::string default_merges_path();
+
+}  // namespace muster
