@@ -1,5 +1,7 @@
 #include "dataloader/formats/json.h"
 
+#include <utf8proc.h>
+
 #include <functional>
 #include <set>
 #include <vector>
@@ -11,25 +13,38 @@ namespace {
 
 using nlohmann::json;
 
+void check_utf8(std::string_view text, const std::string& opening) {
+  const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
+  for (size_t at = 0; at < text.size();) {
+    utf8proc_int32_t code = 0;
+    const utf8proc_ssize_t count = utf8proc_iterate(bytes + at, static_cast<utf8proc_ssize_t>(text.size() - at), &code);
+    if (count <= 0) {
+      throw DataError(opening + "not UTF-8 (byte " + std::to_string(at + 1) +
+                      "); convert the file, for example with iconv");
+    }
+    at += static_cast<size_t>(count);
+  }
+}
+
 // Looks at the parser's events for what nlohmann itself lets pass.
 class Guard {
  public:
-  Guard(const std::string& where, int max_depth) : where_(where), max_depth_(max_depth) {}
+  Guard(const std::string& opening, int max_depth) : opening_(opening), max_depth_(max_depth) {}
 
   bool operator()(int depth, json::parse_event_t event, const json& value) {
     if (event == json::parse_event_t::object_start) keys_.emplace_back();
     if (event == json::parse_event_t::object_end) keys_.pop_back();
     if (event == json::parse_event_t::key && !keys_.back().insert(value.get<std::string>()).second) {
-      throw DataError(where_ + ": the key " + value.dump(-1, ' ', true) + " appears twice in one object; remove one");
+      throw DataError(opening_ + "the key " + value.dump(-1, ' ', true) + " appears twice in one object; remove one");
     }
     if (depth >= max_depth_) {
-      throw DataError(where_ + ": JSON nested deeper than " + std::to_string(max_depth_) + " levels is refused");
+      throw DataError(opening_ + "JSON nested deeper than " + std::to_string(max_depth_) + " levels is refused");
     }
     return true;
   }
 
  private:
-  const std::string& where_;
+  const std::string& opening_;
   int max_depth_;
   std::vector<std::set<std::string>> keys_;
 };
@@ -37,12 +52,15 @@ class Guard {
 }  // namespace
 
 json parse_json(std::string_view text, const std::string& where, int max_depth) {
-  Guard guard(where, max_depth);
+  const std::string opening = where.empty() ? "" : where + ": ";
+  check_utf8(text, opening);
+  Guard guard(opening, max_depth);
   try {
     return json::parse(text.begin(), text.end(), std::ref(guard));
   } catch (const json::parse_error& error) {
-    throw DataError(where + ": not valid JSON (near column " + std::to_string(error.byte) +
-                    "); is it UTF-8 and complete?");
+    throw DataError(opening + "not valid JSON (near column " + std::to_string(error.byte) + "); is it complete?");
+  } catch (const json::out_of_range&) {
+    throw DataError(opening + "a number is too large; write a smaller one, or a string");
   }
 }
 
