@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "dataloader/batch.h"
 #include "dataloader/store.h"
 #include "trainer/encoders/model.h"
 #include "trainer/report/step_record.h"
@@ -21,6 +22,9 @@ struct SplitEmbeddings {
   EmbeddingRows image_rows;       // this rank's
   EmbeddingRows text_rows;
 };
+
+// What the loader must give the model.
+InputSize input_size(const ModelConfig& model);
 
 // Collective in its effect only: no communication. The model is put into evaluation mode and back. DataError if the
 // split has no images or no captions.

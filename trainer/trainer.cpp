@@ -13,6 +13,7 @@
 
 #include "comm/gradient_reducer.h"
 #include "dataloader/loader.h"
+#include "dataloader/sample_list.h"
 #include "dataloader/tokenizer.h"
 #include "launch/error.h"
 #include "launch/log.h"
@@ -84,8 +85,9 @@ class Trainer::Impl {
       log_header();
       metrics_.emplace(run_dir, state_.step());
     }
-    loader_.emplace(store, Split::kTrain, settings.data, settings.model, *tokenizer_, train_.seed(),
-                    train_.global_batch(), Shard{communicator.rank(), communicator.size()}, state_.step(), total_steps_);
+    const Shard shard{communicator.rank(), communicator.size()};
+    loader_.emplace(store, Split::kTrain, settings.data, input_size(settings.model), *tokenizer_,
+                    SampleStream{train_.seed(), train_.global_batch(), shard, state_.step(), total_steps_});
   }
 
   bool run(int64_t stop_after) {
