@@ -1,11 +1,11 @@
 #include "comm/communicator.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <cstring>
+#include <exception>
 #include <functional>
 #include <numeric>
 
@@ -138,6 +138,7 @@ Work& Work::operator=(Work&& other) {
 }
 
 Work::~Work() {
+  if (std::uncaught_exceptions() > 0) return;
   try {
     wait();
   } catch (const std::exception& error) {
@@ -226,13 +227,14 @@ void Communicator::barrier(const std::string& name) {
   do_barrier(name);
 }
 
-void Communicator::begin(const std::string& description, const std::string& name) {
+void Communicator::begin(std::string description, const std::string& name) {
   ++sequence_;
-  if (checked_ && size_ > 1) compare_over_ranks(description, name);
+  description_ = std::move(description);
+  if (checked_ && size_ > 1) compare_over_ranks(name);
 }
 
-void Communicator::compare_over_ranks(const std::string& description, const std::string& name) {
-  const std::string mine = fingerprint(sequence_, description);
+void Communicator::compare_over_ranks(const std::string& name) {
+  const std::string mine = fingerprint(sequence_, description_);
   const at::Tensor input = at::empty({1, kFingerprintBytes}, at::kByte);
   const at::Tensor output = at::empty({size_, kFingerprintBytes}, at::kByte);
   std::memcpy(input.data_ptr(), mine.data(), mine.size());

@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace muster {
@@ -28,7 +29,8 @@ namespace muster {
 enum class ReduceOp { kSum, kMax, kMin };
 
 // A started collective. It owns its tensors until wait() returns. On CPU, wait() blocks until the result is there; on a
-// GPU it orders the current stream after it. Destroying an unfinished Work waits for it.
+// GPU it orders the current stream after it. Destroying an unfinished Work waits for it, except while an exception
+// passes: then the job is ending, and the communicator keeps the tensors as long as somebody may write into them.
 class Work {
  public:
   class State {
@@ -110,6 +112,8 @@ class Communicator {
 
   // Number of the call in progress: the same on every rank that made the same calls.
   int64_t sequence() const { return sequence_; }
+  // Operation, name and shape of that call.
+  const std::string& description() const { return description_; }
 
   virtual Work do_all_reduce(const at::Tensor& tensor, ReduceOp op, const std::string& name) = 0;
   virtual Work do_all_gather(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& rows,
@@ -122,8 +126,8 @@ class Communicator {
   virtual void do_barrier(const std::string& name) = 0;
 
  private:
-  void begin(const std::string& description, const std::string& name);
-  void compare_over_ranks(const std::string& description, const std::string& name);
+  void begin(std::string description, const std::string& name);
+  void compare_over_ranks(const std::string& name);
   void compare_rows_over_ranks(const std::vector<int64_t>& send_rows, const std::vector<int64_t>& receive_rows,
                                const std::string& name);
 
@@ -131,6 +135,7 @@ class Communicator {
   int size_;
   bool checked_;
   int64_t sequence_ = 0;
+  std::string description_;
   int64_t bytes_started_ = 0;
 };
 

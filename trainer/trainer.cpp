@@ -91,6 +91,7 @@ class Trainer::Impl {
   }
 
   bool run(int64_t stop_after) {
+    communicator_.set_phase("training", 0);
     start_interval();
     while (state_.step() < total_steps_) {
       const StepResult result = train_step();
@@ -121,6 +122,7 @@ class Trainer::Impl {
     model_->train();
     StepResult result = step_.run(batch, progress, rate_factor(train_.schedule(), state_.step(), total_steps_));
     reduce_wait_ += result.reduce_wait_seconds;
+    communicator_.step_done(state_.step() + 1);
     state_.set_step(state_.step() + 1);
     state_.set_samples_seen(state_.samples_seen() + train_.global_batch());
     return result;
@@ -165,6 +167,7 @@ class Trainer::Impl {
   // True if this is the best text-to-image R@1 on val so far.
   bool evaluate() {
     if (store_.images_of(Split::kVal).empty()) return false;
+    communicator_.set_phase("evaluation", settings_.comm.slow_phase_timeout_s());
     const SplitEmbeddings embeddings = embed_split(*model_, store_, Split::kVal, settings_, communicator_);
     const EvaluationRecord record = evaluate_embeddings(embeddings, Split::kVal, state_.step(), communicator_);
     const double r1 = record.text_to_image.r1;
@@ -177,11 +180,19 @@ class Trainer::Impl {
       metrics_->evaluation(record);
       printer_.print(record);
     }
+    communicator_.set_phase("training", 0);
     start_interval();
     return best;
   }
 
   void save() {
+    communicator_.set_phase("saving", settings_.comm.slow_phase_timeout_s());
+    save_on_rank_0();
+    communicator_.barrier("checkpoint copied");
+    communicator_.set_phase("training", 0);
+  }
+
+  void save_on_rank_0() {
     const NamedTensors tensors = replica_tensors(*model_, objective_);
     check_replicas_equal(tensors, state_.step(), communicator_);
     if (!checkpoints_) return;
@@ -191,6 +202,7 @@ class Trainer::Impl {
   }
 
   void finish_saving() {
+    communicator_.set_phase("saving", settings_.comm.slow_phase_timeout_s());
     if (checkpoints_) checkpoints_->wait();
     communicator_.barrier("checkpoint written");
   }
