@@ -1,0 +1,32 @@
+// All pair losses of an objective on one pair of feature matrices, over the ranks: the stripe scheme.
+//
+// A rank's rows are its own images, its columns the texts of the whole batch, gathered. Row statistics are local,
+// column statistics are combined over ranks, the images' gradients are local and the texts' go home by reduce-scatter.
+// Ranks may have different numbers of rows, none included.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "comm/communicator.h"
+#include "trainer/losses/pair_loss.h"
+
+namespace muster {
+
+struct PairResult {
+  std::vector<double>
+      values;          // one a loss, of the global batch: the same bits on every rank; NaN if features are not finite
+  at::Tensor d_image;  // [b, d] weighted sum's gradient with respect to the raw rows
+  at::Tensor d_text;   // [b, d]
+};
+
+// image and text [b, d] raw, contiguous, of type T, on the CPU; identity [b] int64. Collective.
+// Afterwards each loss knows this rank's share of its scale's gradient. CommError if widths differ between ranks,
+// DataError if no rank has a row.
+template <typename T>
+PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& text, const at::Tensor& identity,
+                          const PairLosses<T>& losses, const std::vector<double>& weights, const TileShape& shape,
+                          Communicator& communicator);
+
+}  // namespace muster

@@ -1,0 +1,130 @@
+// What a loss over all pairs of rows and columns is to the tile engine: the plug-in that each file info_nce.cpp,
+// sdm.cpp, triplet.cpp fills in. No torch here: pointers in, pointers out.
+//
+// Rows are this rank's anchors (images), columns the global batch (texts); s is the cosine of a pair. The order of an
+// evaluation:
+//
+//   begin                     once
+//   fold, merge               pass 1: for each tile of cosines
+//   rebase                    once: column maxima are now those of all ranks
+//   finish                    once: column sums and indices are now those of all ranks
+//   weigh                     pass 2: for each tile again
+//
+// Every sum has a fixed order that does not depend on the number of threads: rows within a block, blocks within a tile,
+// tiles with columns outermost.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <vector>
+
+namespace muster {
+
+class InfoNce;
+class Sdm;
+class Term;
+class Triplet;
+
+// Less than any cosine: the maximum of nothing.
+constexpr double kNoCosine = -4.0;
+constexpr int64_t kNoIndex = std::numeric_limits<int64_t>::max();
+
+// A partition of the global batch: positives are pairs with equal codes.
+struct Groups {
+  std::vector<int32_t> code;   // [columns]
+  std::vector<int32_t> count;  // [columns] how many columns share the code
+};
+
+struct PairBatch {
+  int64_t rows = 0;     // of this rank
+  int64_t columns = 0;  // the global batch
+  int64_t offset = 0;   // local row i belongs together with column offset + i
+  Groups pairs;         // every column alone
+  Groups identities;
+};
+
+// Cosines [rows, columns], contiguous: a horizontal slice of a tile. Blocks are what threads share out.
+template <typename T>
+struct Block {
+  const T* cosines = nullptr;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t first_row = 0;     // local index
+  int64_t first_column = 0;  // global index
+  int64_t index = 0;         // within its tile
+
+  const T* row(int64_t r) const { return cosines + r * columns; }
+};
+
+// The most that a tile and a block hold.
+struct TileShape {
+  int64_t rows = 1024;
+  int64_t columns = 2048;
+  int64_t block_rows = 64;
+
+  int64_t blocks() const { return (rows + block_rows - 1) / block_rows; }
+};
+
+// How many arrays of [columns] a loss wants combined over ranks: by maximum, by sum, by minimum.
+struct ColumnNeeds {
+  int maxima = 0;
+  int sums = 0;
+  int indices = 0;
+};
+
+// Those arrays, owned by the engine. They start as kNoCosine, 0 and kNoIndex.
+struct ColumnStatistics {
+  std::vector<double*> maxima;
+  std::vector<double*> sums;
+  std::vector<int64_t*> indices;
+};
+
+template <typename T>
+class PairLoss {
+ public:
+  virtual ~PairLoss() = default;
+
+  virtual ColumnNeeds needs() const = 0;
+
+  // Both outlive the loss.
+  virtual void begin(const PairBatch& batch, const ColumnStatistics& columns, const TileShape& shape) = 0;
+
+  // Takes a block into the statistics of its rows and into its own partial column statistics. Threads call it for
+  // different blocks of one tile.
+  virtual void fold(const Block<T>& block) = 0;
+
+  // Takes the partial statistics of the tile's blocks, in order, into `count` columns. Threads call it for different
+  // columns: `first` is counted from the tile's first column, which is global column tile_column.
+  virtual void merge(int64_t tile_column, int64_t first, int64_t count, int64_t blocks) = 0;
+
+  // The maxima are now those of all ranks; `local` holds what this rank had. Puts sums and indices on the new footing.
+  virtual void rebase(const std::vector<const double*>& local) = 0;
+
+  // Statistics are complete. Returns this rank's share of the loss: its own rows and columns as anchors.
+  // `weight` multiplies everything weigh() and scale_gradient() give, not the value.
+  virtual double finish(double weight) = 0;
+
+  // weights [rows, columns] += d (weight * loss) / d s. Threads call it for different blocks.
+  virtual void weigh(const Block<T>& block, T* weights) = 0;
+
+  // This rank's share of d (weight * loss) / d log(scale), once all blocks are weighed.
+  virtual double scale_gradient() const = 0;
+};
+
+template <typename T>
+using PairLosses = std::vector<std::unique_ptr<PairLoss<T>>>;
+
+// `scale` multiplies the cosines. T is float or double.
+template <typename T>
+std::unique_ptr<PairLoss<T>> make_info_nce(const InfoNce& config, double scale);
+template <typename T>
+std::unique_ptr<PairLoss<T>> make_sdm(const Sdm& config, double scale);
+template <typename T>
+std::unique_ptr<PairLoss<T>> make_triplet(const Triplet& config);
+
+// The loss of a term; `logit_scale` is used if the term gives no temperature.
+template <typename T>
+std::unique_ptr<PairLoss<T>> make_pair_loss(const Term& term, double logit_scale);
+
+}  // namespace muster

@@ -1,0 +1,196 @@
+// Triplet loss with the hardest negative of the global batch (Faghri et al., VSE++, BMVC 2018), on cosines:
+//                  h_i = max(0, margin - s_ii + max_{j negative} s_ij)
+// and for columns alike; sum (or sum / B) of both directions. Ties go to the lowest global index; an anchor without
+// negatives has no loss; at a hinge of exactly zero the gradient is zero. An anchor's gradient touches two pairs.
+#include <algorithm>
+
+#include "trainer/losses/losses.pb.h"
+#include "trainer/losses/pair_loss.h"
+#include "trainer/losses/vector_math.h"
+
+namespace muster {
+namespace {
+
+constexpr int32_t kNoRow = -1;
+
+template <typename T>
+struct BlockColumns {
+  T* max;        // hardest negative of the block's rows
+  int32_t* row;  // which row of this rank it is
+};
+
+// Returns the row's hardest negative and updates the columns'. `code` is the row's; equal codes are no negatives.
+template <typename T>
+MUSTER_INLINE T fold_row_of(const T* __restrict s, int64_t n, const int32_t* __restrict codes, int32_t code,
+                            int32_t row, const BlockColumns<T>& columns) {
+  constexpr T kNone = static_cast<T>(kNoCosine);
+  T* __restrict column_max = columns.max;
+  int32_t* __restrict column_row = columns.row;
+  T row_max = kNone;
+#pragma omp simd reduction(max : row_max)
+  for (int64_t j = 0; j < n; ++j) {
+    const T negative = codes[j] == code ? kNone : s[j];
+    row_max = negative > row_max ? negative : row_max;
+    const bool harder = negative > column_max[j];
+    column_row[j] = harder ? row : column_row[j];
+    column_max[j] = harder ? negative : column_max[j];
+  }
+  return row_max;
+}
+
+MUSTER_VECTOR_CLONES float fold_row(const float* s, int64_t n, const int32_t* codes, int32_t code, int32_t row,
+                                    const BlockColumns<float>& columns) {
+  return fold_row_of(s, n, codes, code, row, columns);
+}
+MUSTER_VECTOR_CLONES double fold_row(const double* s, int64_t n, const int32_t* codes, int32_t code, int32_t row,
+                                     const BlockColumns<double>& columns) {
+  return fold_row_of(s, n, codes, code, row, columns);
+}
+
+template <typename T>
+int64_t first_negative(const T* s, int64_t n, const int32_t* codes, int32_t code, T value) {
+  int64_t j = 0;
+  while (j < n && !(s[j] == value && codes[j] != code)) ++j;
+  return j;
+}
+
+// The hinge of one anchor. Not finite if a cosine is not, so that the value shows it.
+double hinge(double margin, double positive, double negative) {
+  if (negative == kNoCosine && positive == positive) return 0;
+  const double h = margin - positive + negative;
+  return h <= 0 ? 0 : h;
+}
+
+template <typename T>
+class TripletLoss : public PairLoss<T> {
+ public:
+  explicit TripletLoss(const Triplet& config)
+      : margin_(config.margin()), exclude_(config.exclude()), mean_(config.reduction() == Triplet::MEAN) {}
+
+  // The sum over ranks carries the positive cosine, which only the rank with the pair's row knows.
+  ColumnNeeds needs() const override { return {1, 1, 1}; }
+
+  void begin(const PairBatch& batch, const ColumnStatistics& columns, const TileShape& shape) override {
+    batch_ = &batch;
+    groups_ = exclude_ == PAIR ? &batch.pairs : &batch.identities;
+    column_max_ = columns.maxima.at(0);
+    column_positive_ = columns.sums.at(0);
+    column_index_ = columns.indices.at(0);
+    row_max_.assign(static_cast<size_t>(batch.rows), static_cast<T>(kNoCosine));
+    row_column_.assign(static_cast<size_t>(batch.rows), kNoIndex);
+    row_active_.assign(static_cast<size_t>(batch.rows), false);
+    column_active_.assign(static_cast<size_t>(batch.columns), false);
+    tile_columns_ = std::min(shape.columns, batch.columns);
+    partial_max_.resize(static_cast<size_t>(shape.blocks() * tile_columns_));
+    partial_row_.resize(static_cast<size_t>(shape.blocks() * tile_columns_));
+  }
+
+  void fold(const Block<T>& block) override {
+    const BlockColumns<T> columns = block_columns(block.index);
+    std::fill_n(columns.max, block.columns, static_cast<T>(kNoCosine));
+    std::fill_n(columns.row, block.columns, kNoRow);
+    const int32_t* codes = groups_->code.data() + block.first_column;
+    for (int64_t r = 0; r < block.rows; ++r) {
+      const int64_t row = block.first_row + r;
+      const size_t i = static_cast<size_t>(row);
+      const T* cosines = block.row(r);
+      const int32_t code = groups_->code[static_cast<size_t>(batch_->offset + row)];
+      const T max = fold_row(cosines, block.columns, codes, code, static_cast<int32_t>(row), columns);
+      if (max > row_max_[i]) {
+        row_max_[i] = max;
+        row_column_[i] = block.first_column + first_negative(cosines, block.columns, codes, code, max);
+      }
+      const int64_t own = batch_->offset + row - block.first_column;
+      if (own >= 0 && own < block.columns) column_positive_[batch_->offset + row] = static_cast<double>(cosines[own]);
+    }
+  }
+
+  void merge(int64_t tile_column, int64_t first, int64_t count, int64_t blocks) override {
+    for (int64_t block = 0; block < blocks; ++block) {
+      const BlockColumns<T> from = block_columns(block);
+      for (int64_t j = first; j < first + count; ++j) {
+        if (!(static_cast<double>(from.max[j]) > column_max_[tile_column + j])) continue;
+        column_max_[tile_column + j] = static_cast<double>(from.max[j]);
+        column_index_[tile_column + j] = batch_->offset + from.row[j];
+      }
+    }
+  }
+
+  void rebase(const std::vector<const double*>& local) override {
+    for (int64_t j = 0; j < batch_->columns; ++j) {
+      if (local.at(0)[j] < column_max_[j]) column_index_[j] = kNoIndex;
+    }
+  }
+
+  double finish(double weight) override {
+    const double anchors = mean_ ? static_cast<double>(batch_->columns) : 1.0;
+    factor_ = static_cast<T>(weight / anchors);
+    double value = 0;
+    for (int64_t row = 0; row < batch_->rows; ++row) {
+      const int64_t own = batch_->offset + row;
+      const double h = hinge(margin_, column_positive_[own], static_cast<double>(row_max_[static_cast<size_t>(row)]));
+      row_active_[static_cast<size_t>(row)] = h > 0;
+      value += h + hinge(margin_, column_positive_[own], column_max_[own]);
+    }
+    for (int64_t column = 0; column < batch_->columns; ++column) {
+      column_active_[static_cast<size_t>(column)] = hinge(margin_, column_positive_[column], column_max_[column]) > 0;
+    }
+    return value / anchors;
+  }
+
+  void weigh(const Block<T>& block, T* weights) override {
+    for (int64_t r = 0; r < block.rows; ++r) {
+      const int64_t row = block.first_row + r;
+      if (!row_active_[static_cast<size_t>(row)]) continue;
+      add(block, row, row_column_[static_cast<size_t>(row)], factor_, weights);
+      add(block, row, batch_->offset + row, -factor_, weights);
+    }
+    for (int64_t column = block.first_column; column < block.first_column + block.columns; ++column) {
+      if (!column_active_[static_cast<size_t>(column)]) continue;
+      add(block, column_index_[column] - batch_->offset, column, factor_, weights);
+      add(block, column - batch_->offset, column, -factor_, weights);
+    }
+  }
+
+  double scale_gradient() const override { return 0; }
+
+ private:
+  BlockColumns<T> block_columns(int64_t block) {
+    return {partial_max_.data() + block * tile_columns_, partial_row_.data() + block * tile_columns_};
+  }
+
+  static void add(const Block<T>& block, int64_t row, int64_t column, T weight, T* weights) {
+    const int64_t r = row - block.first_row;
+    const int64_t c = column - block.first_column;
+    if (r >= 0 && r < block.rows && c >= 0 && c < block.columns) weights[r * block.columns + c] += weight;
+  }
+
+  double margin_;
+  Positives exclude_;
+  bool mean_;
+  T factor_ = 0;
+  const PairBatch* batch_ = nullptr;
+  const Groups* groups_ = nullptr;
+  double* column_max_ = nullptr;
+  double* column_positive_ = nullptr;
+  int64_t* column_index_ = nullptr;
+  int64_t tile_columns_ = 0;
+  std::vector<T> row_max_;
+  std::vector<int64_t> row_column_;
+  std::vector<bool> row_active_;
+  std::vector<bool> column_active_;
+  std::vector<T> partial_max_;
+  std::vector<int32_t> partial_row_;
+};
+
+}  // namespace
+
+template <typename T>
+std::unique_ptr<PairLoss<T>> make_triplet(const Triplet& config) {
+  return std::make_unique<TripletLoss<T>>(config);
+}
+
+template std::unique_ptr<PairLoss<float>> make_triplet(const Triplet& config);
+template std::unique_ptr<PairLoss<double>> make_triplet(const Triplet& config);
+
+}  // namespace muster
