@@ -66,7 +66,7 @@ std::vector<std::pair<std::string, std::string>> parse_merges(const std::string&
   std::vector<std::pair<std::string, std::string>> pairs;
   size_t begin = text.find('\n');
   while (begin != std::string::npos && pairs.size() < static_cast<size_t>(BytePairs::kMerges)) {
-    ++begin;
+    if (++begin == text.size()) break;
     const size_t end = std::min(text.find('\n', begin), text.size());
     const std::string line = text.substr(begin, end - begin - (end > begin && text[end - 1] == '\r' ? 1 : 0));
     const size_t space = line.find(' ');

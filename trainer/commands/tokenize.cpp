@@ -1,0 +1,60 @@
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dataloader/tokenizer.h"
+#include "launch/error.h"
+#include "launch/process.h"
+#include "trainer/commands/commands.h"
+
+namespace muster {
+namespace {
+
+struct TokenizeArguments {
+  std::string tokenizer = "clip";
+  std::string merges;
+  int64_t context = 77;
+};
+
+void tokenize(const TokenizeArguments& arguments) {
+  TokenizerConfig config;
+  if (!arguments.merges.empty()) config.set_merges(arguments.merges);
+  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(config);
+  std::vector<int64_t> ids(static_cast<size_t>(arguments.context));
+  int64_t line_number = 0;
+  for (std::string caption; std::getline(std::cin, caption);) {
+    ++line_number;
+    try {
+      tokenizer->encode(caption, ids.data(), arguments.context);
+    } catch (const DataError& error) {
+      throw DataError(fmt::format("standard input, line {}: {}", line_number, error.what()));
+    }
+    fmt::print("[{}]\n", fmt::join(ids, ", "));
+  }
+}
+
+}  // namespace
+
+void add_tokenize_command(CLI::App& app, Process& process) {
+  CLI::App* command = app.add_subcommand(
+      "tokenize", "Print each caption of standard input as one JSON line: start token, ids, end token, zeros");
+  const auto arguments = std::make_shared<TokenizeArguments>();
+  command->add_option("--tokenizer", arguments->tokenizer, "clip")
+      ->check(CLI::IsMember({"clip"}))
+      ->capture_default_str();
+  command->add_option("--merges", arguments->merges,
+                      "CLIP's merges, plain or gzip (default: those beside the program)");
+  command->add_option("--context", arguments->context, "Ids per line")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  command->callback([arguments, &process] {
+    if (process.rank() == 0) tokenize(*arguments);
+  });
+}
+
+}  // namespace muster
