@@ -6,10 +6,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define MUSTER_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#define MUSTER_FMA_CLONES __attribute__((target_clones("arch=haswell", "default")))
 #else
 #define MUSTER_CLONES
-#define MUSTER_FMA_CLONES
 #endif
 
 namespace muster {
@@ -27,7 +25,30 @@ void score_panel_portable(const float* queries, int64_t query_stride, int64_t wi
   }
 }
 
+// Eight independent chains hide the latency of each.
+void score_eight_portable(const float* query, const float* const* rows, int64_t width, float* scores) {
+  float sums[8] = {};
+  for (int64_t c = 0; c < width; ++c) {
+    for (int i = 0; i < 8; ++i) sums[i] = std::fma(query[c], rows[i][c], sums[i]);
+  }
+  std::copy(sums, sums + 8, scores);
+}
+
 #if defined(__x86_64__)
+__attribute__((target("fma"))) void score_eight_fma(const float* query, const float* const* rows, int64_t width,
+                                                    float* scores) {
+  __m128 sums[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) sums[i] = _mm_setzero_ps();
+  for (int64_t c = 0; c < width; ++c) {
+    const __m128 value = _mm_load_ss(query + c);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) sums[i] = _mm_fmadd_ss(value, _mm_load_ss(rows[i] + c), sums[i]);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) _mm_store_ss(scores + i, sums[i]);
+}
+
 // 24 of the 32 registers hold sums.
 __attribute__((target("avx512f"))) void score_panel_avx512(const float* queries, int64_t query_stride, int64_t width,
                                                            const float* panel, float* scores, int64_t score_stride) {
@@ -85,19 +106,19 @@ void score_panel_avx2(const float* queries, int64_t query_stride, int64_t width,
 }
 #endif
 
-ScorePanel best_variant() {
+using ScoreEight = void (*)(const float*, const float* const*, int64_t, float*);
+
+ScoreEight best_score_eight() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("fma")) return score_eight_fma;
+#endif
+  return score_eight_portable;
+}
+
+ScorePanel best_score_panel() {
   const ScorePanelVariants variants = score_panel_variants();
   if (variants.avx512) return variants.avx512;
   return variants.avx2 ? variants.avx2 : variants.portable;
-}
-
-// Eight independent chains hide the latency of each.
-MUSTER_FMA_CLONES void score_eight(const float* query, const float* const* rows, int64_t width, float* scores) {
-  float sums[8] = {};
-  for (int64_t c = 0; c < width; ++c) {
-    for (int i = 0; i < 8; ++i) sums[i] = std::fma(query[c], rows[i][c], sums[i]);
-  }
-  std::copy(sums, sums + 8, scores);
 }
 
 }  // namespace
@@ -129,11 +150,12 @@ void pack_panel(const float* rows, int64_t count, int64_t width, float* panel) {
 
 void score_panel(const float* queries, int64_t query_stride, int64_t width, const float* panel, float* scores,
                  int64_t score_stride) {
-  static const ScorePanel best = best_variant();
+  static const ScorePanel best = best_score_panel();
   best(queries, query_stride, width, panel, scores, score_stride);
 }
 
 void score_pairs(const float* query, const float* const* rows, int64_t count, int64_t width, float* scores) {
+  static const ScoreEight score_eight = best_score_eight();
   for (int64_t first = 0; first < count; first += 8) {
     const int64_t some = std::min<int64_t>(8, count - first);
     const float* eight[8];

@@ -1,0 +1,246 @@
+#include "trainer/retrieval/retrieval.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <fstream>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "comm/local_communicator.h"
+#include "comm/thread_communicator.h"
+#include "dataloader/formats/safetensors.h"
+#include "launch/error.h"
+#include "tests/retrieval/made_embeddings.h"
+#include "tests/support/reference_python.h"
+#include "tests/support/temporary_folder.h"
+
+namespace muster {
+namespace {
+
+constexpr int64_t kQueries = 301;
+constexpr int64_t kGallery = 2311;  // two whole blocks of the stream and a ragged one
+
+void expect_near(const RetrievalMetrics& made, const RetrievalMetrics& truth) {
+  EXPECT_NEAR(made.r1, truth.r1, 1e-9);
+  EXPECT_NEAR(made.r5, truth.r5, 1e-9);
+  EXPECT_NEAR(made.r10, truth.r10, 1e-9);
+  EXPECT_NEAR(made.map, truth.map, 1e-9);
+  EXPECT_NEAR(made.minp, truth.minp, 1e-9);
+  EXPECT_EQ(made.queries, truth.queries);
+  EXPECT_EQ(made.gallery, truth.gallery);
+  EXPECT_EQ(made.skipped, truth.skipped);
+}
+
+RetrievalMetrics evaluate_alone(const EmbeddingRows& queries, const EmbeddingRows& gallery) {
+  LocalCommunicator alone;
+  return evaluate_retrieval(queries, gallery, alone);
+}
+
+TEST(EvaluateRetrieval, EqualsBruteForceWhereTiesDecide) {
+  const EmbeddingRows queries = exact_rows(kQueries, 20, 500, 1);
+  const EmbeddingRows gallery = exact_rows(kGallery, 20, 480, 2);
+  const RetrievalMetrics truth = true_metrics(queries, gallery);
+  EXPECT_GT(truth.skipped, 0);
+  expect_near(evaluate_alone(queries, gallery), truth);
+}
+
+TEST(EvaluateRetrieval, EqualsBruteForceOnRealNumbers) {
+  const EmbeddingRows queries = normal_rows(150, 65, 100, 3);
+  const EmbeddingRows gallery = normal_rows(400, 65, 100, 4);
+  expect_near(evaluate_alone(queries, gallery), true_metrics(queries, gallery));
+}
+
+TEST(EvaluateRetrieval, EqualsBruteForceWithHundredsOfPositives) {
+  const EmbeddingRows queries = exact_rows(40, 20, 3, 5);
+  const EmbeddingRows gallery = exact_rows(kGallery, 20, 5, 6);
+  expect_near(evaluate_alone(queries, gallery), true_metrics(queries, gallery));
+}
+
+TEST(EvaluateRetrieval, AllEqualRowsRankByIndex) {
+  const EmbeddingRows row = exact_rows(1, 20, 1, 7);
+  EmbeddingRows gallery{row.features.repeat({1500, 1}), at::zeros({1500}, at::kLong)};
+  gallery.identity.mutable_data_ptr<int64_t>()[3] = 9;
+  gallery.identity.mutable_data_ptr<int64_t>()[1234] = 9;
+  EmbeddingRows query = row;
+  query.identity.mutable_data_ptr<int64_t>()[0] = 9;
+  const RetrievalMetrics made = evaluate_alone(query, gallery);
+  EXPECT_EQ(made.r1, 0);
+  EXPECT_EQ(made.r5, 100);
+  EXPECT_DOUBLE_EQ(made.map, 100 * (1.0 / 4 + 2.0 / 1235) / 2);
+  EXPECT_DOUBLE_EQ(made.minp, 100 * 2.0 / 1235);
+}
+
+TEST(EvaluateRetrieval, ScaleOfRowsDoesNotMatter) {
+  const EmbeddingRows queries = exact_rows(kQueries, 20, 500, 1);
+  const EmbeddingRows gallery = exact_rows(kGallery, 20, 480, 2);
+  EmbeddingRows scaled{queries.features.mul(1048576.0), queries.identity};
+  expect_near(evaluate_alone(scaled, gallery), true_metrics(queries, gallery));
+}
+
+TEST(EvaluateRetrieval, NoPositivesAtAll) {
+  EmbeddingRows queries = exact_rows(5, 20, 3, 1);
+  const EmbeddingRows gallery = exact_rows(7, 20, 3, 2);
+  queries.identity = queries.identity.add(100);
+  const RetrievalMetrics made = evaluate_alone(queries, gallery);
+  EXPECT_EQ(made.queries, 0);
+  EXPECT_EQ(made.skipped, 5);
+  EXPECT_EQ(made.map, 0);
+}
+
+TEST(EvaluateRetrieval, NothingToSearch) {
+  const EmbeddingRows queries = exact_rows(5, 20, 3, 1);
+  EXPECT_EQ(evaluate_alone(queries, slice(queries, 0, 0)).skipped, 5);
+  EXPECT_EQ(evaluate_alone(slice(queries, 0, 0), queries).gallery, 5);
+  EXPECT_EQ(evaluate_alone(slice(queries, 0, 0), slice(queries, 0, 0)).queries, 0);
+}
+
+struct Cut {
+  std::vector<int64_t> queries;
+  std::vector<int64_t> gallery;
+};
+
+class Cuts : public testing::TestWithParam<Cut> {
+ protected:
+  int size() const { return static_cast<int>(GetParam().queries.size()); }
+};
+
+TEST_P(Cuts, FiguresHaveTheBitsOfOneProcess) {
+  const EmbeddingRows queries = normal_rows(kQueries, 33, 300, 8);
+  const EmbeddingRows gallery = normal_rows(kGallery, 33, 290, 9);
+  const RetrievalMetrics alone = evaluate_alone(queries, gallery);
+  run_ranks(size(), [&](Communicator& communicator) {
+    const RetrievalMetrics made =
+        evaluate_retrieval(share(queries, GetParam().queries, communicator.rank()),
+                           share(gallery, GetParam().gallery, communicator.rank()), communicator);
+    if (std::memcmp(&made, &alone, sizeof(made)) != 0)
+      throw std::runtime_error("the figures differ from one process's");
+  });
+}
+
+TEST_P(Cuts, BestHitsAreThoseOfBruteForce) {
+  const EmbeddingRows queries = exact_rows(kQueries, 20, 10, 10);
+  const EmbeddingRows gallery = exact_rows(kGallery, 20, 10, 11);
+  std::mutex reporting;
+  run_ranks(size(), [&](Communicator& communicator) {
+    const TopK best = top_k(share(queries, GetParam().queries, communicator.rank()),
+                            share(gallery, GetParam().gallery, communicator.rank()), 7, communicator);
+    const std::lock_guard<std::mutex> lock(reporting);
+    int64_t first = 0;
+    for (int r = 0; r < communicator.rank(); ++r) first += GetParam().queries[static_cast<size_t>(r)];
+    const int64_t mine = GetParam().queries[static_cast<size_t>(communicator.rank())];
+    ASSERT_EQ(best.index.sizes().vec(), (std::vector<int64_t>{mine, 7}));
+    for (int64_t q = 0; q < mine; ++q) {
+      const std::vector<int64_t> truth = true_ranking(queries, first + q, gallery);
+      const auto* row = best.index.const_data_ptr<int64_t>() + q * 7;
+      EXPECT_EQ(std::vector<int64_t>(row, row + 7), std::vector<int64_t>(truth.begin(), truth.begin() + 7));
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Worlds, Cuts,
+                         testing::Values(Cut{{301}, {2311}}, Cut{{151, 150}, {1156, 1155}},
+                                         Cut{{101, 100, 100}, {0, 2311, 0}}, Cut{{0, 7, 294, 0}, {1024, 1, 1280, 6}},
+                                         Cut{{76, 75, 75, 75}, {578, 578, 578, 577}}));
+
+TEST(TopK, ScoresAreCosinesAndEndWithTheGallery) {
+  const EmbeddingRows queries = exact_rows(3, 20, 3, 1);
+  const EmbeddingRows gallery = exact_rows(5, 20, 3, 2);
+  LocalCommunicator alone;
+  const TopK best = top_k(queries, gallery, 10, alone);
+  ASSERT_EQ(best.score.sizes().vec(), (std::vector<int64_t>{3, 5}));
+  for (int64_t q = 0; q < 3; ++q) {
+    for (int64_t k = 0; k < 5; ++k) {
+      const at::Tensor a = queries.features[q];
+      const at::Tensor b = gallery.features[best.index[q][k].item<int64_t>()];
+      const double cosine = a.dot(b).item<double>() / a.norm().item<double>() / b.norm().item<double>();
+      EXPECT_FLOAT_EQ(best.score[q][k].item<float>(), static_cast<float>(cosine));
+    }
+  }
+}
+
+TEST(RetrievalErrors, NonFiniteRowsAreCountedOverRanks) {
+  EmbeddingRows queries = exact_rows(6, 20, 3, 1);
+  EmbeddingRows gallery = exact_rows(8, 20, 3, 2);
+  queries.features[1][2] = NAN;
+  queries.features[5][0] = INFINITY;
+  gallery.features[7][19] = -INFINITY;
+  for (const int64_t mine : {1, 3}) {
+    try {
+      run_ranks(2, [&](Communicator& communicator) {
+        evaluate_retrieval(share(queries, {mine, 6 - mine}, communicator.rank()),
+                           share(gallery, {4, 4}, communicator.rank()), communicator);
+      });
+      FAIL() << "accepted";
+    } catch (const NonFiniteError& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr("2 of 6 query rows and 1 of 8 gallery rows hold NaN or infinity"));
+      EXPECT_THAT(error.what(), testing::Not(testing::HasSubstr("\n")));
+    }
+  }
+}
+
+TEST(RetrievalErrors, WidthsMustAgree) {
+  const EmbeddingRows queries = exact_rows(6, 20, 3, 1);
+  const EmbeddingRows gallery = exact_rows(6, 24, 3, 1);
+  LocalCommunicator alone;
+  EXPECT_THROW(evaluate_retrieval(queries, gallery, alone), DataError);
+  EXPECT_THROW(top_k(queries, gallery, 1, alone), DataError);
+}
+
+// IRRA's rank() (github.com/anosorae/IRRA, utils/metrics.py) in NumPy and float64, with a stable sort.
+constexpr const char* kIrraRank = R"(
+import json, sys
+import numpy as np
+from safetensors.numpy import load_file
+t = load_file(sys.argv[1])
+q, g = (t[k].astype(np.float64) for k in ('queries', 'gallery'))
+q /= np.linalg.norm(q, axis=1, keepdims=True)
+g /= np.linalg.norm(g, axis=1, keepdims=True)
+indices = np.argsort(-(q @ g.T), axis=1, kind='stable')
+matches = t['gallery_identity'][indices] == t['query_identity'][:, None]
+matches = matches[matches.any(1)]
+cmc = np.minimum(matches[:, :10].cumsum(1), 1).mean(0) * 100
+running = matches.cumsum(1)
+inp = [running[i][row.nonzero()[0][-1]] / (row.nonzero()[0][-1] + 1.) for i, row in enumerate(matches)]
+precision = running / np.arange(1, matches.shape[1] + 1) * matches
+ap = precision.sum(1) / matches.sum(1)
+json.dump({'r1': cmc[0], 'r5': cmc[4], 'r10': cmc[9], 'map': ap.mean() * 100, 'minp': np.mean(inp) * 100,
+           'queries': len(matches)}, open(sys.argv[2], 'w'))
+)";
+
+TEST(EvaluateRetrieval, EqualsIrrasEvaluator) {
+  MUSTER_SKIP_WITHOUT_REFERENCE_PYTHON();
+  const TemporaryFolder folder;
+  const EmbeddingRows queries = exact_rows(kQueries, 20, 500, 12);
+  const EmbeddingRows gallery = exact_rows(kGallery, 20, 480, 13);
+  write_safetensors(folder / "rows.safetensors", {{"queries", queries.features},
+                                                  {"query_identity", queries.identity},
+                                                  {"gallery", gallery.features},
+                                                  {"gallery_identity", gallery.identity}});
+  run_reference_python(kIrraRank, {folder / "rows.safetensors", folder / "metrics.json"});
+  std::ifstream file(folder / "metrics.json");
+  const nlohmann::json irra = nlohmann::json::parse(file);
+  const RetrievalMetrics made = evaluate_alone(queries, gallery);
+  EXPECT_NEAR(made.r1, irra["r1"], 1e-9);
+  EXPECT_NEAR(made.r5, irra["r5"], 1e-9);
+  EXPECT_NEAR(made.r10, irra["r10"], 1e-9);
+  EXPECT_NEAR(made.map, irra["map"], 1e-9);
+  EXPECT_NEAR(made.minp, irra["minp"], 1e-9);
+  EXPECT_EQ(made.queries, irra["queries"].get<int64_t>());
+}
+
+TEST(RetrievalTable, AsTheFieldPrintsIt) {
+  const RetrievalMetrics text_to_image{73.38, 89.93, 93.71, 66.13, 50.24, 6156, 3074, 0};
+  const RetrievalMetrics image_to_text{100, 9.9949, 0, 0.005, 1, 3074, 6156, 2};
+  EXPECT_EQ(format_retrieval_table(text_to_image, image_to_text),
+            "%                 R@1     R@5    R@10     mAP    mINP   queries   gallery\n"
+            "text to image   73.38   89.93   93.71   66.13   50.24      6156      3074\n"
+            "image to text  100.00    9.99    0.00    0.01    1.00      3074      6156\n"
+            "left out, having no positive in the gallery: 0 captions, 2 images\n");
+}
+
+}  // namespace
+}  // namespace muster

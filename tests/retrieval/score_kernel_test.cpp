@@ -1,0 +1,106 @@
+#include "trainer/retrieval/score_kernel.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+namespace muster {
+namespace {
+
+std::vector<float> normal_values(int64_t count, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+class ScoreKernel : public testing::TestWithParam<int64_t> {
+ protected:
+  const int64_t width_ = GetParam();
+  const std::vector<float> queries_ = normal_values(kGroupRows * (width_ + 3), 1);
+  const std::vector<float> rows_ = normal_values(kPanelRows * width_, 2);
+
+  std::vector<float> scores(ScorePanel variant) const {
+    std::vector<float> panel(static_cast<size_t>(kPanelRows * width_));
+    pack_panel(rows_.data(), kPanelRows, width_, panel.data());
+    std::vector<float> made(kGroupRows * kPanelRows);
+    variant(queries_.data(), width_ + 3, width_, panel.data(), made.data(), kPanelRows);
+    return made;
+  }
+};
+
+TEST_P(ScoreKernel, IsADotProduct) {
+  const std::vector<float> made = scores(score_panel);
+  for (int64_t q = 0; q < kGroupRows; ++q) {
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      double truth = 0, size = 0;
+      for (int64_t c = 0; c < width_; ++c) {
+        const double term = static_cast<double>(queries_[static_cast<size_t>(q * (width_ + 3) + c)]) *
+                            static_cast<double>(rows_[static_cast<size_t>(r * width_ + c)]);
+        truth += term;
+        size += std::abs(term);
+      }
+      EXPECT_NEAR(made[static_cast<size_t>(q * kPanelRows + r)], truth, 1e-6 * size);
+    }
+  }
+}
+
+TEST_P(ScoreKernel, EveryVariantHasTheSameBits) {
+  const ScorePanelVariants variants = score_panel_variants();
+  const std::vector<float> portable = scores(variants.portable);
+  if (variants.avx2) {
+    EXPECT_EQ(scores(variants.avx2), portable);
+  }
+  if (variants.avx512) {
+    EXPECT_EQ(scores(variants.avx512), portable);
+  }
+}
+
+TEST_P(ScoreKernel, APairAloneHasTheBitsOfItsTile) {
+  const std::vector<float> tile = scores(score_panel);
+  for (int64_t q = 0; q < kGroupRows; ++q) {
+    std::vector<const float*> rows;
+    for (int64_t r = 0; r < 11; ++r) rows.push_back(rows_.data() + r * width_);
+    std::vector<float> alone(rows.size());
+    score_pairs(queries_.data() + q * (width_ + 3), rows.data(), 11, width_, alone.data());
+    for (size_t r = 0; r < alone.size(); ++r) EXPECT_EQ(alone[r], tile[static_cast<size_t>(q) * kPanelRows + r]);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Widths, ScoreKernel, testing::Values(0, 1, 7, 64, 513));
+
+TEST(Panel, MissingRowsAreZero) {
+  const std::vector<float> row{1, 2};
+  std::vector<float> panel(2 * kPanelRows, -1);
+  pack_panel(row.data(), 1, 2, panel.data());
+  EXPECT_EQ(panel[0], 1);
+  EXPECT_EQ(panel[kPanelRows], 2);
+  for (size_t r = 1; r < kPanelRows; ++r) EXPECT_EQ(panel[r] + panel[kPanelRows + r], 0);
+}
+
+TEST(InverseNorm, HoldsAtTheEndsOfFloat) {
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  const std::vector<float> large{kLargest, -kLargest};
+  EXPECT_DOUBLE_EQ(inverse_norm(large.data(), 2) * static_cast<double>(kLargest), std::sqrt(0.5));
+  const std::vector<float> zero{0, 0};
+  EXPECT_DOUBLE_EQ(inverse_norm(zero.data(), 2), 1e12);
+  for (const float bad : {NAN, INFINITY, -INFINITY}) {
+    const std::vector<float> row{1, bad};
+    EXPECT_TRUE(std::isnan(inverse_norm(row.data(), 2))) << bad;
+  }
+}
+
+TEST(Count, GreaterAndGreaterEqual) {
+  std::vector<float> scores;
+  for (int i = 0; i < 100; ++i) scores.push_back(static_cast<float>(i % 10));
+  EXPECT_EQ(count_greater(scores.data(), 100, 7), 20);
+  EXPECT_EQ(count_greater_equal(scores.data(), 100, 7), 30);
+  EXPECT_EQ(count_greater_equal(scores.data(), 0, 7), 0);
+}
+
+}  // namespace
+}  // namespace muster
