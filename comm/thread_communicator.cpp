@@ -21,15 +21,10 @@ namespace {
 
 enum class Operation { kAllReduce, kAllGather, kReduceScatter, kBroadcast, kAllToAll, kBarrier };
 
-const char* name_of(Operation operation) {
-  constexpr const char* kNames[] = {"all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all", "barrier"};
-  return kNames[static_cast<int>(operation)];
-}
-
 // One rank's call.
 struct Call {
   Operation operation = Operation::kBarrier;
-  std::string name;
+  std::string description;  // operation, name and shape
   ReduceOp op = ReduceOp::kSum;
   at::Tensor output;
   at::Tensor input;
@@ -71,8 +66,8 @@ std::string difference(const std::vector<Call>& calls) {
         (a.input.scalar_type() == b.input.scalar_type() &&
          (!a.rows.empty() ? a.input.sizes().slice(1) == b.input.sizes().slice(1) : a.input.sizes() == b.input.sizes()));
     if (a.operation != b.operation || a.op != b.op || a.root != b.root || !rows_agree || !shapes_agree) {
-      return fmt::format("ranks make different calls: rank 0 makes {} '{}', rank {} makes {} '{}'",
-                         name_of(a.operation), a.name, r, name_of(b.operation), b.name);
+      return fmt::format("ranks make different calls: rank 0 makes {}; rank {} makes {}", a.description, r,
+                         b.description);
     }
   }
   return "";
@@ -123,8 +118,8 @@ void all_to_all(const std::vector<Call>& calls) {
     for (size_t sender = 0; sender < calls.size(); ++sender) {
       const int64_t rows = calls[sender].rows[receiver];
       if (rows != calls[receiver].receive_rows[sender]) {
-        throw CommError(fmt::format("all_to_all '{}' on rank {}: rank {} sends {} rows where {} are expected",
-                                    calls[receiver].name, receiver, sender, rows,
+        throw CommError(fmt::format("{} on rank {}: rank {} sends {} rows where {} are expected",
+                                    calls[receiver].description, receiver, sender, rows,
                                     calls[receiver].receive_rows[sender]));
       }
       copy_rows(calls[receiver].output, received, calls[sender].input, sent[sender], rows);
@@ -186,8 +181,8 @@ class Hub {
     if (slot.done) return;
     throw_if_failed();
     const Call& call = slot.calls[static_cast<size_t>(rank)];
-    fail_locked(fmt::format("rank {} waited {:.1f} s for {} '{}': {} not called it", rank, timeout_s,
-                            name_of(call.operation), call.name, missing(slot, in_time)));
+    fail_locked(fmt::format("rank {} waited {:.1f} s for {}: {} not called it", rank, timeout_s, call.description,
+                            missing(slot, in_time)));
     throw_if_failed();
   }
 
@@ -277,26 +272,26 @@ class ThreadCommunicator final : public Communicator {
   Work join(Call call) {
     return Work(std::make_unique<ThreadWork>(hub_, rank(), hub_->join(rank(), joined_++, std::move(call)), timeout_s_));
   }
-  Work do_all_reduce(const at::Tensor& tensor, ReduceOp op, const std::string& name) override {
-    return join({Operation::kAllReduce, name, op, tensor, tensor, 0, {}, {}});
+  Work do_all_reduce(const at::Tensor& tensor, ReduceOp op, const std::string&) override {
+    return join({Operation::kAllReduce, description(), op, tensor, tensor, 0, {}, {}});
   }
   Work do_all_gather(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& rows,
-                     const std::string& name) override {
-    return join({Operation::kAllGather, name, ReduceOp::kSum, output, input, 0, rows, {}});
+                     const std::string&) override {
+    return join({Operation::kAllGather, description(), ReduceOp::kSum, output, input, 0, rows, {}});
   }
   Work do_reduce_scatter(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& rows,
-                         const std::string& name) override {
-    return join({Operation::kReduceScatter, name, ReduceOp::kSum, output, input, 0, rows, {}});
+                         const std::string&) override {
+    return join({Operation::kReduceScatter, description(), ReduceOp::kSum, output, input, 0, rows, {}});
   }
-  Work do_broadcast(const at::Tensor& tensor, int root, const std::string& name) override {
-    return join({Operation::kBroadcast, name, ReduceOp::kSum, tensor, tensor, root, {}, {}});
+  Work do_broadcast(const at::Tensor& tensor, int root, const std::string&) override {
+    return join({Operation::kBroadcast, description(), ReduceOp::kSum, tensor, tensor, root, {}, {}});
   }
   Work do_all_to_all(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& send_rows,
-                     const std::vector<int64_t>& receive_rows, const std::string& name) override {
-    return join({Operation::kAllToAll, name, ReduceOp::kSum, output, input, 0, send_rows, receive_rows});
+                     const std::vector<int64_t>& receive_rows, const std::string&) override {
+    return join({Operation::kAllToAll, description(), ReduceOp::kSum, output, input, 0, send_rows, receive_rows});
   }
-  void do_barrier(const std::string& name) override {
-    join({Operation::kBarrier, name, ReduceOp::kSum, {}, {}, 0, {}, {}}).wait();
+  void do_barrier(const std::string&) override {
+    join({Operation::kBarrier, description(), ReduceOp::kSum, {}, {}, 0, {}, {}}).wait();
   }
 
   double timeout_s_;
