@@ -1,0 +1,214 @@
+#include "dataloader/store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <map>
+#include <thread>
+
+#include "tests/dataloader/sample_store.h"
+#include "tests/support/temporary_folder.h"
+
+namespace muster {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+constexpr int64_t kSmallShard = 1000;
+
+void expect_equal(const Store& store, const std::vector<StoreRecord>& records) {
+  ASSERT_EQ(store.images(), static_cast<int64_t>(records.size()));
+  std::map<std::string, int64_t> numbers;
+  std::vector<int64_t> of_split[3];
+  int64_t captions = 0;
+  for (int64_t i = 0; i < store.images(); ++i) {
+    const StoreRecord& record = records[static_cast<size_t>(i)];
+    EXPECT_EQ(store.image_bytes(i), record.image);
+    EXPECT_EQ(store.image_size(i), static_cast<int64_t>(record.image.size()));
+    EXPECT_EQ(store.width(i), record.width);
+    EXPECT_EQ(store.height(i), record.height);
+    EXPECT_EQ(store.source_path(i), record.source_path);
+    EXPECT_EQ(store.split(i), record.split);
+    EXPECT_EQ(store.identity_name(store.identity(i)), record.identity);
+    EXPECT_EQ(store.identity(i), numbers.emplace(record.identity, static_cast<int64_t>(numbers.size())).first->second);
+    EXPECT_EQ(store.first_caption(i), captions);
+    ASSERT_EQ(store.caption_count(i), static_cast<int64_t>(record.captions.size()));
+    for (const std::string& caption : record.captions) EXPECT_EQ(store.caption(captions++), caption);
+    of_split[static_cast<size_t>(record.split)].push_back(i);
+  }
+  EXPECT_EQ(store.captions(), captions);
+  EXPECT_EQ(store.identities(), static_cast<int64_t>(numbers.size()));
+  for (const Split split : {Split::kTrain, Split::kVal, Split::kTest}) {
+    EXPECT_EQ(store.images_of(split), of_split[static_cast<size_t>(split)]);
+  }
+}
+
+TEST(Store, GivesBackWhatWasWritten) {
+  const TemporaryFolder folder;
+  const auto records = sample_records(60);
+  for (const int64_t shard_bytes : {int64_t{0}, kSmallShard, int64_t{1} << 30}) {
+    const std::string path = folder / ("store" + std::to_string(shard_bytes));
+    write_store(path, records, shard_bytes);
+    const Store store(path);
+    EXPECT_EQ(store.shards().size(), shard_bytes == 0 ? 60U : shard_bytes == kSmallShard ? 6U : 1U);
+    expect_equal(store, records);
+    store.verify();
+  }
+}
+
+TEST(Store, KeepsAnImageLargerThanAShard) {
+  const TemporaryFolder folder;
+  auto records = sample_records(3);
+  records[1].image.assign(3 << 20, 0x5a);  // beyond the copy's buffer, and the last bytes count
+  records[1].image.back() = 1;
+  write_store(folder / "s", records, kSmallShard);
+  expect_equal(Store(folder / "s"), records);
+}
+
+TEST(Store, SameInputGivesTheSameBytes) {
+  const TemporaryFolder folder;
+  write_store(folder / "a", sample_records(60), kSmallShard);
+  write_store(folder / "b", sample_records(60), kSmallShard);
+  EXPECT_EQ(folder_contents(folder / "a"), folder_contents(folder / "b"));
+  EXPECT_EQ(Store(folder / "a").fingerprint(), Store(folder / "b").fingerprint());
+  auto records = sample_records(60);
+  records[59].image.back() ^= 1;
+  write_store(folder / "c", records, kSmallShard);
+  EXPECT_NE(Store(folder / "a").fingerprint(), Store(folder / "c").fingerprint());
+}
+
+TEST(Store, ThreadsReadAtOnce) {
+  const TemporaryFolder folder;
+  const auto records = sample_records(200);
+  write_store(folder / "s", records, kSmallShard);
+  const Store store(folder / "s");
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      const Store own(folder / "s");  // libhdf5 is entered by several threads too
+      for (int i = 0; i < 2000; ++i) {
+        const auto image = static_cast<size_t>((i * 37 + t * 11) % 200);
+        const Store& used = i % 2 == 0 ? store : own;
+        wrong += used.image_bytes(static_cast<int64_t>(image)) != records[image].image;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(Store, NumbersBeyondTheTablesAreCaught) {
+  const TemporaryFolder folder;
+  write_store(folder / "s", sample_records(3), kSmallShard);
+  const Store store(folder / "s");
+  EXPECT_THROW(store.image_bytes(3), std::out_of_range);
+  EXPECT_THROW(store.caption(-1), std::out_of_range);
+  EXPECT_THROW(store.caption_count(3), std::out_of_range);
+  EXPECT_THROW(store.identity_name(99), std::out_of_range);
+}
+
+// What a reader says of a store with a byte changed: an error, or the same data.
+void expect_damage_found(const std::string& path, const std::vector<StoreRecord>& records, const std::string& what) {
+  const std::string opened = error_of([&] {
+    const Store store(path);
+    const std::string verified = error_of([&] { store.verify(); });
+    EXPECT_NE(verified, "") << what;
+    for (int64_t i = 0; i < store.images(); ++i) {
+      error_of([&] { EXPECT_EQ(store.image_bytes(i), records[static_cast<size_t>(i)].image) << what; });
+    }
+  });
+  EXPECT_THAT(opened, testing::Not(HasSubstr("\n")));
+}
+
+// Exhaustive: no byte of a store can change unnoticed.
+TEST(Store, EveryFlippedByteIsFound) {
+  const TemporaryFolder folder;
+  const auto records = sample_records(6);
+  write_store(folder / "s", records, 1 << 20);
+  std::mt19937 random(1);
+  for (const char* name : {"manifest.textproto", "shard-00000.h5"}) {
+    const std::string path = folder / ("s/" + std::string(name));
+    const std::vector<uint8_t> good = read_bytes(path);
+    for (size_t at = 0; at < good.size(); ++at) {
+      replace_byte(path, at, static_cast<uint8_t>(good[at] ^ (1U << random() % 8)));
+      expect_damage_found(folder / "s", records, name + std::string(" byte ") + std::to_string(at));
+      replace_byte(path, at, good[at]);
+    }
+  }
+  expect_equal(Store(folder / "s"), records);
+}
+
+TEST(Store, EveryTruncationIsFound) {
+  const TemporaryFolder folder;
+  write_store(folder / "s", sample_records(6), 1 << 20);
+  for (const char* name : {"manifest.textproto", "shard-00000.h5"}) {
+    const std::string path = folder / ("s/" + std::string(name));
+    const std::vector<uint8_t> good = read_bytes(path);
+    for (size_t size = 0; size < good.size(); size += 1 + size / 60) {
+      write_bytes(path, {good.begin(), good.begin() + static_cast<std::ptrdiff_t>(size)});
+      EXPECT_THAT(error_of([&] { Store{folder / "s"}; }), HasSubstr(name)) << size;
+    }
+    std::vector<uint8_t> longer = good;
+    longer.push_back(0);
+    write_bytes(path, longer);
+    EXPECT_THAT(error_of([&] { Store{folder / "s"}; }), HasSubstr(name));
+    write_bytes(path, good);
+  }
+}
+
+TEST(Store, MessagesSayWhatAndWhere) {
+  const TemporaryFolder folder;
+  const auto message = [&](const std::string& name) { return error_of([&] { Store{folder / name}; }); };
+  EXPECT_THAT(message("absent"), AllOf(HasSubstr("no store at"), HasSubstr("muster import")));
+  std::filesystem::create_directory(folder / "stopped.partial");
+  EXPECT_THAT(message("stopped"), AllOf(HasSubstr("stopped.partial"), HasSubstr("run the import again")));
+  write_store(folder / "s", sample_records(60), kSmallShard);
+  std::filesystem::rename(folder / "s/shard-00003.h5", folder / "away");
+  EXPECT_THAT(message("s"), AllOf(HasSubstr("shard-00003.h5"), HasSubstr("No such file")));
+}
+
+TEST(Store, NewerFormatIsRefusedByName) {
+  const TemporaryFolder folder;
+  write_store(folder / "s", sample_records(6), kSmallShard);
+  const std::string path = folder / "s/manifest.textproto";
+  std::string text = read_text(path);
+  const std::string version = "format_version: 1";
+  text.replace(text.find(version), version.size(), "format_version: 2 compression { level: 3 }");
+  write_text(path, with_right_hash(text));
+  EXPECT_THAT(error_of([&] { Store{folder / "s"}; }),
+              AllOf(HasSubstr("format 2"), HasSubstr("up to 1"), HasSubstr("newer muster")));
+}
+
+// Manifests with a right hash and wrong contents: refused, or at least harmless.
+TEST(Store, MutatedManifestsAreHarmless) {
+  const TemporaryFolder folder;
+  const auto records = sample_records(20);
+  write_store(folder / "s", records, kSmallShard);
+  const std::string path = folder / "s/manifest.textproto";
+  const std::string good = read_text(path);
+  const size_t body = good.rfind("# xxh3-128 ");
+  std::mt19937 random(3);
+  for (int round = 0; round < 1500; ++round) {
+    std::string text = good;
+    for (auto edits = 1 + random() % 3; edits > 0; --edits) {
+      const size_t at = random() % body;
+      const std::string digits = "0123456789-{}:\"";
+      if (random() % 3 == 0)
+        text.erase(at, random() % 20);
+      else
+        text[at] = random() % 2 == 0 ? digits[random() % digits.size()] : static_cast<char>(random());
+    }
+    write_text(path, with_right_hash(text.substr(0, body) + good.substr(body)));
+    const std::string message = error_of([&] {
+      const Store store(folder / "s");
+      expect_equal(store, records);
+    });
+    EXPECT_THAT(message, testing::Not(HasSubstr("\n")));
+  }
+}
+
+}  // namespace
+}  // namespace muster
