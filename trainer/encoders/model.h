@@ -8,6 +8,7 @@
 
 #include "dataloader/batch.h"
 #include "trainer/encoders/encoders.pb.h"
+#include "trainer/encoders/model_config.h"
 #include "trainer/features.h"
 
 namespace muster {
@@ -17,17 +18,15 @@ namespace muster {
 // same bits, and results do not depend on how the batch was cut.
 class Model : public torch::nn::Module {
  public:
-  // Features of the batch's rows, in their order, with a graph if grad mode is on. `seed` is the run's; dropout is active
-  // only in training mode (train()).
+  // Features of the batch's rows, in their order, with a graph if grad mode is on. `seed` is the run's; dropout is
+  // active only in training mode (train()). A batch without rows gives features of shape [0, d] without a graph.
+  // ConfigError: images or tokens that do not fit the model's sizes, token ids beyond its vocabulary.
   virtual Features forward(const Batch& batch, uint64_t seed) = 0;
 
-  // One tower alone, for evaluation: images [b,3,H,W] -> [b,d]; tokens [b,L] -> [b,d].
+  // One tower alone, for evaluation: images [b,3,H,W] -> [b,d]; tokens [b,L] int64 on the CPU -> [b,d]. No dropout.
   virtual at::Tensor encode_image(const at::Tensor& images) = 0;
   virtual at::Tensor encode_text(const at::Tensor& tokens) = 0;
 };
-
-// Fills in the preset's sizes and checks them. ConfigError naming each field that is missing or impossible.
-ModelConfig resolve_model(const ModelConfig& config);
 
 // Initialised as CLIP is, from `seed` alone: the same bits on every rank and world size. Takes a resolved config.
 std::shared_ptr<Model> make_model(const ModelConfig& config, uint64_t seed);

@@ -1,0 +1,55 @@
+#include <ATen/ops/zeros.h>
+
+#include <memory>
+
+#include "trainer/encoders/clip_towers.h"
+#include "trainer/encoders/model.h"
+
+namespace muster {
+namespace {
+
+class ClipModel : public Model {
+ public:
+  ClipModel(const ModelConfig& config, uint64_t seed) : dropout_(config.dropout()), joint_width_(config.joint_width()) {
+    Initialiser initialiser(seed);
+    image_ = register_module("image", std::make_shared<ImageTower>(config, initialiser));
+    text_ = register_module("text", std::make_shared<TextTower>(config, initialiser));
+  }
+
+  Features forward(const Batch& batch, uint64_t seed) override {
+    DropoutKey key;
+    if (is_training() && dropout_ > 0) key = {dropout_, seed, batch.position.contiguous()};
+    Features features;
+    features.pairs.push_back({"global", image_features(batch.images, key), text_features(batch.tokens, key)});
+    return features;
+  }
+
+  at::Tensor encode_image(const at::Tensor& images) override { return image_features(images, {}); }
+  at::Tensor encode_text(const at::Tensor& tokens) override { return text_features(tokens, {}); }
+
+ private:
+  at::Tensor nothing() const {
+    return at::zeros({0, joint_width_}, parameters().front().options().requires_grad(false));
+  }
+
+  at::Tensor image_features(const at::Tensor& images, const DropoutKey& key) const {
+    return images.size(0) == 0 ? nothing() : image_->forward(images, key);
+  }
+
+  at::Tensor text_features(const at::Tensor& tokens, const DropoutKey& key) const {
+    return tokens.size(0) == 0 ? nothing() : text_->forward(tokens, key, image_->dropout_layers());
+  }
+
+  double dropout_;
+  int64_t joint_width_;
+  std::shared_ptr<ImageTower> image_;
+  std::shared_ptr<TextTower> text_;
+};
+
+}  // namespace
+
+std::shared_ptr<Model> make_model(const ModelConfig& config, uint64_t seed) {
+  return std::make_shared<ClipModel>(config, seed);
+}
+
+}  // namespace muster

@@ -1,0 +1,116 @@
+#include "trainer/encoders/clip_towers.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/matmul.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "launch/error.h"
+
+namespace muster {
+namespace {
+
+double inverse_root(int64_t value) {
+  return 1.0 / std::sqrt(static_cast<double>(value));
+}
+
+// OpenAI gave the blocks of the vision transformer PyTorch's defaults, and those of the text transformer these.
+BlockScales text_scales(const TextConfig& config) {
+  const double width = inverse_root(config.width());
+  return {width, width * inverse_root(2 * config.layers()), inverse_root(2 * config.width())};
+}
+
+struct EndTokens {
+  at::Tensor places;  // [b]
+  int64_t used;       // tokens up to the last of them
+};
+
+EndTokens find_end_tokens(const at::Tensor& tokens, int64_t vocabulary) {
+  const int64_t batch = tokens.size(0), context = tokens.size(1);
+  EndTokens ends{at::empty({batch}, at::kLong), 0};
+  const int64_t* ids = tokens.const_data_ptr<int64_t>();
+  int64_t* places = ends.places.mutable_data_ptr<int64_t>();
+  for (int64_t row = 0; row < batch; ++row, ids += context) {
+    const auto [least, most] = std::minmax_element(ids, ids + context);
+    if (*least < 0 || *most >= vocabulary) {
+      throw ConfigError(
+          fmt::format("token id {} is outside model.text.vocabulary ({}): the tokenizer and the model do not match",
+                      *least < 0 ? *least : *most, vocabulary));
+    }
+    places[row] = std::max_element(ids, ids + context) - ids;
+    ends.used = std::max(ends.used, places[row] + 1);
+  }
+  return ends;
+}
+
+}  // namespace
+
+ImageTower::ImageTower(const ModelConfig& config, Initialiser& initialiser)
+    : height_(config.image().height_pixels()),
+      width_pixels_(config.image().width_pixels()),
+      patch_size_(config.image().patch()) {
+  const VisionConfig& image = config.image();
+  const int64_t width = image.width(), pixels = 3 * patch_size_ * patch_size_;
+  const int64_t patches = (height_ / patch_size_) * (width_pixels_ / patch_size_);
+  const double scale = inverse_root(width);
+  patch_ = register_module(
+      "patch", std::make_shared<Linear>(initialiser.uniform({width, pixels}, inverse_root(pixels)), at::Tensor()));
+  class_embedding_ = register_parameter("class_embedding", initialiser.normal({width}, scale));
+  position_embedding_ = register_parameter("position_embedding", initialiser.normal({1 + patches, width}, scale));
+  pre_norm_ = register_module("pre_norm", std::make_shared<LayerNorm>(width));
+  const BlockOptions options{width, image.heads(), config.activation(), BlockScales(), /*causal=*/false};
+  blocks_ = register_module("blocks", std::make_shared<Blocks>(image.layers(), options, initialiser));
+  post_norm_ = register_module("post_norm", std::make_shared<LayerNorm>(width));
+  projection_ = register_parameter("projection", initialiser.normal({width, config.joint_width()}, scale));
+}
+
+at::Tensor ImageTower::unfold(const at::Tensor& images) const {
+  const int64_t batch = images.size(0), rows = height_ / patch_size_, columns = width_pixels_ / patch_size_;
+  return images.reshape({batch, 3, rows, patch_size_, columns, patch_size_})
+      .permute({0, 2, 4, 1, 3, 5})
+      .reshape({batch, rows * columns, 3 * patch_size_ * patch_size_});
+}
+
+at::Tensor ImageTower::forward(const at::Tensor& images, const DropoutKey& dropout) const {
+  if (images.dim() != 4 || images.size(1) != 3 || images.size(2) != height_ || images.size(3) != width_pixels_) {
+    throw ConfigError(fmt::format("images of shape [{}] do not fit model.image.height_pixels x width_pixels ({} x {})",
+                                  fmt::join(images.sizes(), ", "), height_, width_pixels_));
+  }
+  const int64_t batch = images.size(0);
+  const at::Tensor patches = patch_->forward(unfold(images).to(projection_.scalar_type()));
+  const at::Tensor tokens = at::cat({class_embedding_.expand({batch, 1, -1}), patches}, 1) + position_embedding_;
+  const at::Tensor class_rows = at::arange(batch, at::kLong).mul_(tokens.size(1));
+  const at::Tensor features = blocks_->forward(pre_norm_->forward(tokens), dropout, 0, class_rows);
+  return at::matmul(post_norm_->forward(features), projection_);
+}
+
+TextTower::TextTower(const ModelConfig& config, Initialiser& initialiser) {
+  const TextConfig& text = config.text();
+  const int64_t width = text.width();
+  token_embedding_ = register_parameter("token_embedding", initialiser.normal({text.vocabulary(), width}, 0.02));
+  position_embedding_ = register_parameter("position_embedding", initialiser.normal({text.context(), width}, 0.01));
+  const BlockOptions options{width, text.heads(), config.activation(), text_scales(text), /*causal=*/true};
+  blocks_ = register_module("blocks", std::make_shared<Blocks>(text.layers(), options, initialiser));
+  final_norm_ = register_module("final_norm", std::make_shared<LayerNorm>(width));
+  projection_ =
+      register_parameter("projection", initialiser.normal({width, config.joint_width()}, inverse_root(width)));
+}
+
+at::Tensor TextTower::forward(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer) const {
+  const int64_t context = position_embedding_.size(0);
+  if (tokens.dim() != 2 || tokens.size(1) < 1 || tokens.size(1) > context) {
+    throw ConfigError(fmt::format("tokens of shape [{}] do not fit model.text.context ({})",
+                                  fmt::join(tokens.sizes(), ", "), context));
+  }
+  const EndTokens ends = find_end_tokens(tokens.contiguous(), token_embedding_.size(0));
+  const at::Tensor embedded = at::embedding(token_embedding_, tokens.narrow(1, 0, ends.used));
+  const at::Tensor x = embedded + position_embedding_.narrow(0, 0, ends.used);
+  const at::Tensor rows = at::arange(tokens.size(0), at::kLong).mul_(ends.used).add_(ends.places);
+  return at::matmul(final_norm_->forward(blocks_->forward(x, dropout, first_layer, rows)), projection_);
+}
+
+}  // namespace muster

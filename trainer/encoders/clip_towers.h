@@ -1,0 +1,51 @@
+// CLIP's two towers (Radford et al., 2021; github.com/mlfoundations/open_clip, transformer.py), from pixels and from
+// token ids to the joint space.
+#pragma once
+
+#include <memory>
+
+#include "trainer/encoders/transformer.h"
+
+namespace muster {
+
+// A vision transformer; the class token's output is the feature.
+class ImageTower : public torch::nn::Module {
+ public:
+  ImageTower(const ModelConfig& config, Initialiser& initialiser);
+
+  // [b, 3, H, W] -> [b, joint width]. ConfigError on other sizes.
+  at::Tensor forward(const at::Tensor& images, const DropoutKey& dropout) const;
+  uint32_t dropout_layers() const { return blocks_->dropout_layers(); }
+
+ private:
+  // [b, 3, H, W] -> [b, patches, 3 * patch * patch]: a patch's pixels in the order of a convolution's weight. With a
+  // matrix product instead of at::conv2d the bits do not depend on the number of threads.
+  at::Tensor unfold(const at::Tensor& images) const;
+
+  int64_t height_, width_pixels_, patch_size_;
+  std::shared_ptr<Linear> patch_;                    // [width, 3 * patch * patch]
+  at::Tensor class_embedding_, position_embedding_;  // [width], [1 + patches, width]
+  std::shared_ptr<LayerNorm> pre_norm_;
+  std::shared_ptr<Blocks> blocks_;
+  std::shared_ptr<LayerNorm> post_norm_;
+  at::Tensor projection_;  // [width, joint width]
+};
+
+// A causal transformer; the output at the end token, which has the largest id, is the feature.
+class TextTower : public torch::nn::Module {
+ public:
+  TextTower(const ModelConfig& config, Initialiser& initialiser);
+
+  // [b, L] int64 on the CPU, L <= context -> [b, joint width]. Tokens after the batch's last end token cannot reach any
+  // feature, so they are not computed. ConfigError: L or an id out of range.
+  // Uses dropout layers from first_layer.
+  at::Tensor forward(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer) const;
+
+ private:
+  at::Tensor token_embedding_, position_embedding_;  // [vocabulary, width], [context, width]
+  std::shared_ptr<Blocks> blocks_;
+  std::shared_ptr<LayerNorm> final_norm_;
+  at::Tensor projection_;  // [width, joint width]
+};
+
+}  // namespace muster

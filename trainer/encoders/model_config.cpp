@@ -1,0 +1,127 @@
+#include "trainer/encoders/model_config.h"
+
+#include <fmt/format.h>
+
+#include <string>
+#include <vector>
+
+#include "launch/error.h"
+
+namespace muster {
+namespace {
+
+constexpr int kClipVocabulary = 49408;
+
+struct Sizes {
+  int pixels, patch;
+  int image_width, image_layers, image_heads;
+  int context, text_width, text_layers, text_heads;
+  int joint_width;
+  ModelConfig::Activation activation;
+};
+
+ModelConfig from_sizes(const Sizes& sizes) {
+  ModelConfig config;
+  VisionConfig& image = *config.mutable_image();
+  image.set_width_pixels(sizes.pixels);
+  image.set_height_pixels(sizes.pixels);
+  image.set_patch(sizes.patch);
+  image.set_width(sizes.image_width);
+  image.set_layers(sizes.image_layers);
+  image.set_heads(sizes.image_heads);
+  TextConfig& text = *config.mutable_text();
+  text.set_context(sizes.context);
+  text.set_vocabulary(kClipVocabulary);
+  text.set_width(sizes.text_width);
+  text.set_layers(sizes.text_layers);
+  text.set_heads(sizes.text_heads);
+  config.set_joint_width(sizes.joint_width);
+  config.set_activation(sizes.activation);
+  return config;
+}
+
+// OpenAI's sizes: Radford et al., 2021, table 20.
+ModelConfig preset_sizes(ModelConfig::Preset preset) {
+  switch (preset) {
+    case ModelConfig::CUSTOM:
+      return {};
+    case ModelConfig::MINI:
+      return from_sizes({64, 8, 192, 6, 3, 32, 192, 6, 3, 128, ModelConfig::GELU});
+    case ModelConfig::VIT_B_32:
+      return from_sizes({224, 32, 768, 12, 12, 77, 512, 12, 8, 512, ModelConfig::QUICK_GELU});
+    case ModelConfig::VIT_B_16:
+      return from_sizes({224, 16, 768, 12, 12, 77, 512, 12, 8, 512, ModelConfig::QUICK_GELU});
+  }
+  return {};
+}
+
+// Collects what is wrong, so that one error names everything.
+class Checks {
+ public:
+  void size(const std::string& field, bool given, int value, int least, int most) {
+    if (!given) {
+      problems_.push_back(fmt::format("model.{} is missing (set it, or model.preset)", field));
+    } else if (value < least || value > most) {
+      problems_.push_back(fmt::format("model.{} is {}, must be in {} .. {}", field, value, least, most));
+    }
+  }
+
+  // Both fields hold positive numbers, or have been complained about.
+  void divides(const std::string& divisor, int by, const std::string& field, int value) {
+    if (by > 0 && value > 0 && value % by != 0) {
+      problems_.push_back(fmt::format("model.{} ({}) must divide model.{} ({})", divisor, by, field, value));
+    }
+  }
+
+  void require(bool holds, const std::string& problem) {
+    if (!holds) problems_.push_back(problem);
+  }
+
+  void raise() const {
+    if (!problems_.empty()) throw ConfigError(fmt::format("{}", fmt::join(problems_, "; ")));
+  }
+
+ private:
+  std::vector<std::string> problems_;
+};
+
+constexpr int kMaxPixels = 8192, kMaxWidth = 16384, kMaxLayers = 512, kMaxContext = 65536, kMaxVocabulary = 1 << 24;
+
+void check_image(const VisionConfig& image, Checks& checks) {
+  checks.size("image.width_pixels", image.has_width_pixels(), image.width_pixels(), 1, kMaxPixels);
+  checks.size("image.height_pixels", image.has_height_pixels(), image.height_pixels(), 1, kMaxPixels);
+  checks.size("image.patch", image.has_patch(), image.patch(), 1, kMaxPixels);
+  checks.size("image.width", image.has_width(), image.width(), 1, kMaxWidth);
+  checks.size("image.layers", image.has_layers(), image.layers(), 1, kMaxLayers);
+  checks.size("image.heads", image.has_heads(), image.heads(), 1, kMaxWidth);
+  checks.divides("image.patch", image.patch(), "image.width_pixels", image.width_pixels());
+  checks.divides("image.patch", image.patch(), "image.height_pixels", image.height_pixels());
+  checks.divides("image.heads", image.heads(), "image.width", image.width());
+}
+
+void check_text(const TextConfig& text, Checks& checks) {
+  checks.size("text.context", text.has_context(), text.context(), 2, kMaxContext);
+  checks.size("text.vocabulary", text.has_vocabulary(), text.vocabulary(), 1, kMaxVocabulary);
+  checks.size("text.width", text.has_width(), text.width(), 1, kMaxWidth);
+  checks.size("text.layers", text.has_layers(), text.layers(), 1, kMaxLayers);
+  checks.size("text.heads", text.has_heads(), text.heads(), 1, kMaxWidth);
+  checks.divides("text.heads", text.heads(), "text.width", text.width());
+}
+
+}  // namespace
+
+ModelConfig resolve_model(const ModelConfig& config) {
+  ModelConfig resolved = preset_sizes(config.preset());
+  resolved.MergeFrom(config);
+  Checks checks;
+  check_image(resolved.image(), checks);
+  check_text(resolved.text(), checks);
+  checks.size("joint_width", resolved.has_joint_width(), resolved.joint_width(), 1, kMaxWidth);
+  checks.require(resolved.has_activation(), "model.activation is missing: GELU or QUICK_GELU (or set model.preset)");
+  checks.require(resolved.dropout() >= 0 && resolved.dropout() < 1,
+                 fmt::format("model.dropout is {}, must be at least 0 and below 1", resolved.dropout()));
+  checks.raise();
+  return resolved;
+}
+
+}  // namespace muster

@@ -1,0 +1,122 @@
+#include "trainer/encoders/transformer.h"
+
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/zeros.h>
+
+#include <cmath>
+#include <string>
+#include <utility>
+
+namespace muster {
+namespace {
+
+constexpr double kNormEpsilon = 1e-5;
+constexpr double kQuickGeluFactor = 1.702;
+
+at::Tensor weight(int64_t out, int64_t in, double standard_deviation, double default_bound, Initialiser& initialiser) {
+  if (standard_deviation < 0) return initialiser.uniform({out, in}, default_bound);
+  return initialiser.normal({out, in}, standard_deviation);
+}
+
+double default_bound(int64_t fan_in) {
+  return 1.0 / std::sqrt(static_cast<double>(fan_in));
+}
+
+}  // namespace
+
+Linear::Linear(at::Tensor weight, at::Tensor bias) {
+  weight_ = register_parameter("weight", std::move(weight));
+  if (bias.defined()) bias_ = register_parameter("bias", std::move(bias));
+}
+
+at::Tensor Linear::forward(const at::Tensor& x) const {
+  return at::linear(x, weight_, bias_);
+}
+
+LayerNorm::LayerNorm(int64_t width) {
+  weight_ = register_parameter("weight", at::ones({width}));
+  bias_ = register_parameter("bias", at::zeros({width}));
+}
+
+at::Tensor LayerNorm::forward(const at::Tensor& x) const {
+  return at::layer_norm(x, weight_.sizes(), weight_, bias_, kNormEpsilon);
+}
+
+Attention::Attention(const BlockOptions& options, Initialiser& initialiser)
+    : heads_(options.heads), causal_(options.causal) {
+  const int64_t width = options.width;
+  const double xavier = std::sqrt(6.0 / static_cast<double>(4 * width));
+  qkv_ = register_module(
+      "qkv", std::make_shared<Linear>(weight(3 * width, width, options.scales.attention, xavier, initialiser),
+                                      at::zeros({3 * width})));
+  output_ = register_module(
+      "output", std::make_shared<Linear>(weight(width, width, options.scales.output, default_bound(width), initialiser),
+                                         at::zeros({width})));
+}
+
+at::Tensor Attention::heads(const at::Tensor& x) const {
+  const int64_t batch = x.size(0), tokens = x.size(1), width = x.size(2);
+  const at::Tensor qkv = qkv_->forward(x).view({batch, tokens, 3, heads_, width / heads_}).permute({2, 0, 3, 1, 4});
+  const std::vector<at::Tensor> parts = qkv.unbind(0);  // views [b, heads, T, width / heads]
+  // Its own dropout stays off: that draws from the process's generator.
+  const at::Tensor values =
+      at::scaled_dot_product_attention(parts[0], parts[1], parts[2], std::nullopt, /*dropout_p=*/0.0, causal_);
+  return values.transpose(1, 2).reshape({batch, tokens, width});
+}
+
+Mlp::Mlp(const BlockOptions& options, Initialiser& initialiser) : activation_(options.activation) {
+  const int64_t width = options.width, hidden = 4 * width;
+  at::Tensor expand = weight(hidden, width, options.scales.expand, default_bound(width), initialiser);
+  expand_ =
+      register_module("expand", std::make_shared<Linear>(expand, initialiser.uniform({hidden}, default_bound(width))));
+  at::Tensor contract = weight(width, hidden, options.scales.output, default_bound(hidden), initialiser);
+  contract_ = register_module("contract",
+                              std::make_shared<Linear>(contract, initialiser.uniform({width}, default_bound(hidden))));
+}
+
+at::Tensor Mlp::forward(const at::Tensor& x) const {
+  const at::Tensor hidden = expand_->forward(x);
+  if (activation_ == ModelConfig::GELU) return contract_->forward(at::gelu(hidden));
+  return contract_->forward(hidden * at::sigmoid(hidden * kQuickGeluFactor));
+}
+
+Block::Block(const BlockOptions& options, Initialiser& initialiser) {
+  attention_norm_ = register_module("attention_norm", std::make_shared<LayerNorm>(options.width));
+  attention_ = register_module("attention", std::make_shared<Attention>(options, initialiser));
+  mlp_norm_ = register_module("mlp_norm", std::make_shared<LayerNorm>(options.width));
+  mlp_ = register_module("mlp", std::make_shared<Mlp>(options, initialiser));
+}
+
+at::Tensor Block::forward(const at::Tensor& x, const DropoutKey& dropout, uint32_t layer,
+                          const at::Tensor& rows) const {
+  at::Tensor heads = attention_->heads(attention_norm_->forward(x));
+  at::Tensor residual = x;
+  if (rows.defined()) {
+    heads = heads.flatten(0, 1).index_select(0, rows);
+    residual = x.flatten(0, 1).index_select(0, rows);
+  }
+  const at::Tensor attended = add_with_dropout(residual, attention_->output(heads), dropout, layer);
+  return add_with_dropout(attended, mlp_->forward(mlp_norm_->forward(attended)), dropout, layer + 1);
+}
+
+Blocks::Blocks(int64_t layers, const BlockOptions& options, Initialiser& initialiser) {
+  for (int64_t i = 0; i < layers; ++i) {
+    blocks_.push_back(register_module(std::to_string(i), std::make_shared<Block>(options, initialiser)));
+  }
+}
+
+at::Tensor Blocks::forward(at::Tensor x, const DropoutKey& dropout, uint32_t first_layer,
+                           const at::Tensor& rows) const {
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const bool last = i + 1 == blocks_.size();
+    x = blocks_[i]->forward(x, dropout, first_layer + static_cast<uint32_t>(2 * i), last ? rows : at::Tensor());
+  }
+  return x;
+}
+
+}  // namespace muster

@@ -1,0 +1,104 @@
+// The blocks of CLIP's two transformers (Vaswani et al., 2017, with layer norms first).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torch/nn/module.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "trainer/encoders/dropout.h"
+#include "trainer/encoders/encoders.pb.h"
+#include "trainer/encoders/initialiser.h"
+
+namespace muster {
+
+// Standard deviations of a block's weights. A negative one means PyTorch's default for that layer.
+struct BlockScales {
+  double attention = -1;  // default: uniform in +-sqrt(6 / (fan in + fan out))
+  double output = -1;     // of the two layers that write to the residual stream; default as expand
+  double expand = -1;     // default: uniform in +-sqrt(1 / fan in)
+};
+
+struct BlockOptions {
+  int64_t width;
+  int64_t heads;
+  ModelConfig::Activation activation;
+  BlockScales scales;
+  bool causal;
+};
+
+class Linear : public torch::nn::Module {
+ public:
+  // Takes the first values: weight [out, in], bias [out] or undefined.
+  Linear(at::Tensor weight, at::Tensor bias);
+  at::Tensor forward(const at::Tensor& x) const;
+
+ private:
+  at::Tensor weight_, bias_;
+};
+
+class LayerNorm : public torch::nn::Module {
+ public:
+  explicit LayerNorm(int64_t width);
+  at::Tensor forward(const at::Tensor& x) const;
+
+ private:
+  at::Tensor weight_, bias_;
+};
+
+// Self-attention up to, but not including, its output layer.
+class Attention : public torch::nn::Module {
+ public:
+  Attention(const BlockOptions& options, Initialiser& initialiser);
+  // [b, T, w] -> [b, T, w]: the heads' values, joined.
+  at::Tensor heads(const at::Tensor& x) const;
+  at::Tensor output(const at::Tensor& heads) const { return output_->forward(heads); }
+
+ private:
+  int64_t heads_;
+  bool causal_;
+  std::shared_ptr<Linear> qkv_, output_;
+};
+
+class Mlp : public torch::nn::Module {
+ public:
+  Mlp(const BlockOptions& options, Initialiser& initialiser);
+  at::Tensor forward(const at::Tensor& x) const;
+
+ private:
+  ModelConfig::Activation activation_;
+  std::shared_ptr<Linear> expand_, contract_;
+};
+
+class Block : public torch::nn::Module {
+ public:
+  Block(const BlockOptions& options, Initialiser& initialiser);
+
+  // [b, T, w] -> [b, T, w]. With `rows` (int64 [b], indices into the b * T tokens) only those tokens are carried on
+  // after attention, and the result is [b, w]: the same values, without the work for tokens that nobody reads. Uses the
+  // dropout layers `layer` and layer + 1.
+  at::Tensor forward(const at::Tensor& x, const DropoutKey& dropout, uint32_t layer, const at::Tensor& rows = {}) const;
+
+ private:
+  std::shared_ptr<LayerNorm> attention_norm_;
+  std::shared_ptr<Attention> attention_;
+  std::shared_ptr<LayerNorm> mlp_norm_;
+  std::shared_ptr<Mlp> mlp_;
+};
+
+// A stack of blocks, of which one token per sample is wanted.
+class Blocks : public torch::nn::Module {
+ public:
+  Blocks(int64_t layers, const BlockOptions& options, Initialiser& initialiser);
+
+  // [b, T, w] and rows as above -> [b, w]. Uses dropout layers [first_layer, first_layer + dropout_layers()).
+  at::Tensor forward(at::Tensor x, const DropoutKey& dropout, uint32_t first_layer, const at::Tensor& rows) const;
+  uint32_t dropout_layers() const { return static_cast<uint32_t>(2 * blocks_.size()); }
+
+ private:
+  std::vector<std::shared_ptr<Block>> blocks_;
+};
+
+}  // namespace muster
