@@ -1,0 +1,35 @@
+// What a run tells about itself: one record an interval of steps, one an evaluation.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "trainer/retrieval/metrics.h"
+
+namespace muster {
+
+struct StepRecord {
+  int64_t step = 0;  // finished steps
+  int64_t total_steps = 0;
+  double epoch = 0;                                   // passes over the data, with a fraction
+  double loss = 0;                                    // weighted sum of the terms
+  std::vector<std::pair<std::string, double>> terms;  // unweighted
+  double grad_norm = 0;                               // before clipping
+  double rate = 0;                                    // learning rate
+  double logit_scale = 0;
+  double samples_per_second = 0;  // over all ranks
+  double data_wait_share = 0;     // of the interval's time, 0 .. 1
+  double comm_wait_share = 0;
+  double eta_seconds = 0;
+};
+
+struct EvaluationRecord {
+  int64_t step = 0;
+  std::string split;  // "val", "test"
+  RetrievalMetrics text_to_image;
+  RetrievalMetrics image_to_text;
+};
+
+}  // namespace muster
