@@ -114,6 +114,7 @@ MpiCommunicator::MpiCommunicator(int rank, int size, const MpiOptions& options, 
   watch.world_size = size;
   watch.first_timeout_s = options.first_timeout_s;
   watch.timeout_s = options.timeout_s;
+  watch.tick_s = options.tick_s;
   watchdog_ = std::make_unique<Watchdog>(watch, std::move(board));
   progress_ = std::make_shared<MpiProgress>(*watchdog_);
 }

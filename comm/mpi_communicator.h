@@ -16,6 +16,7 @@ struct MpiOptions {
   bool checked = false;
   double first_timeout_s = 600;
   double timeout_s = 15;
+  double tick_s = 1;  // of the watchdog
 };
 
 // Collective over all ranks; needs a Process with MPI, which must outlive it. Its own duplicates of MPI_COMM_WORLD keep

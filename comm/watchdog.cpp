@@ -15,6 +15,8 @@ namespace {
 
 constexpr size_t kStepsRemembered = 63;
 constexpr double kMediansAllowed = 5;
+constexpr double kSilentTicks = 4;
+constexpr double kGraceTicks = 5;
 
 double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -138,7 +140,7 @@ std::string Watchdog::whereabouts() const {
 }
 
 std::string Watchdog::who_lags(int64_t sequence) const {
-  const double silent_s = 4 * options_.tick_s;
+  const double silent_s = kSilentTicks * options_.tick_s;
   std::string lagging;
   for (size_t slot = 0; slot < board_->ranks().size(); ++slot) {
     if (slot == slot_) continue;
@@ -175,11 +177,11 @@ void Watchdog::check_deadlines(double running_s) {
   watched_call_ = status.oldest;
   progress_age_s_ = status.progress == watched_progress_ ? progress_age_s_ + running_s : 0;
   watched_progress_ = status.progress;
-  if (status.oldest != 0 && call_age_s_ > status.timeout_s + options_.grace_s) {
+  if (status.oldest != 0 && call_age_s_ > status.timeout_s + kGraceTicks * options_.tick_s) {
     expire(fmt::format("{}: call {} {}, {} bytes, is not finished after {:.0f} s; {}", whereabouts(), status.oldest,
                        status.operation, status.bytes, call_age_s_, who_lags(status.oldest)));
   }
-  if (status.phase_limit_s > 0 && progress_age_s_ > status.phase_limit_s + options_.grace_s) {
+  if (status.phase_limit_s > 0 && progress_age_s_ > status.phase_limit_s + kGraceTicks * options_.tick_s) {
     expire(fmt::format("{}: no progress for {:.0f} s, last call {} {}; {}", whereabouts(), progress_age_s_,
                        status.entered, status.operation, who_lags(status.entered)));
   }

@@ -2,8 +2,8 @@
 //
 // The communicator tells it which collective is the oldest unfinished one; the training loop, through the communicator,
 // which phase and step it is in. Its thread publishes this on the host's status board and shows a sign of life every
-// second, outside the collectives. When a deadline has passed by `grace_s` (before that, Communicator's own wait() has
-// had its chance to throw), it writes one line to standard error - rank, host, step, operation, bytes, age, and the
+// second, outside the collectives. When a deadline has passed by five ticks (before that, Communicator's own wait()
+// has had its chance to throw), it writes one line to standard error - rank, host, step, operation, bytes, age, and the
 // rank that lags - and leaves with _exit(76), waiting for no lock.
 //
 // Time in which this process itself was stopped (a suspended job) does not count.
@@ -26,8 +26,7 @@ struct WatchdogOptions {
   int world_size = 1;
   double first_timeout_s = 600;  // of a call until the first step is done; of a whole step, always
   double timeout_s = 15;         // afterwards a call has max(timeout_s, 5 x the median step)
-  double grace_s = 5;
-  double tick_s = 1;
+  double tick_s = 1;             // between signs of life; after four without one a rank counts as stopped
 };
 
 class Watchdog {
