@@ -1,0 +1,227 @@
+#include "dataloader/loader.h"
+
+#include <ATen/ops/empty.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "dataloader/sample_list.h"
+#include "dataloader/transforms.h"
+#include "launch/error.h"
+#include "launch/log.h"
+
+namespace muster {
+namespace {
+
+Batch allocate_batch(int64_t rows, const InputSize& input) {
+  Batch batch;
+  batch.images = at::empty({rows, 3, input.height, input.width}, at::kFloat);
+  batch.tokens = at::empty({rows, input.context}, at::kLong);
+  batch.identity = at::empty({rows}, at::kLong);
+  batch.image_id = at::empty({rows}, at::kLong);
+  batch.position = at::empty({rows}, at::kLong);
+  return batch;
+}
+
+// Sample by sample into a batch: what the threads share, unchanging.
+class SampleReader {
+ public:
+  SampleReader(const Store& store, Split split, const DataConfig& data, const InputSize& input,
+               const Tokenizer& tokenizer, const SampleStream& stream)
+      : store_(store),
+        tokenizer_(tokenizer),
+        samples_(store, split, data.captions()),
+        sampler_(samples_.size(), stream.global_batch, stream.seed),
+        transform_(data.image(), input.width, input.height),
+        context_(input.context),
+        seed_(stream.seed),
+        global_batch_(stream.global_batch),
+        slice_(slice_of(stream.global_batch, stream.shard)) {
+    if (stream.shard.rank == 0 && samples_.images_without_caption() > 0) {
+      log_warning(fmt::format("{} of {} {} images in {} have no caption and are left out",
+                              samples_.images_without_caption(), store.images_of(split).size(), split_name(split),
+                              store.path()));
+    }
+  }
+
+  int64_t rows() const { return slice_.count; }
+
+  void read(int64_t step, int64_t row, const Batch& batch) const {
+    const int64_t position = step * global_batch_ + slice_.first + row;
+    const Sample sample = samples_.at(sampler_.sample(position), seed_, position);
+    batch.identity.mutable_data_ptr<int64_t>()[row] = store_.identity(sample.image);
+    batch.image_id.mutable_data_ptr<int64_t>()[row] = sample.image;
+    batch.position.mutable_data_ptr<int64_t>()[row] = position;
+    try {
+      const std::vector<uint8_t> bytes = store_.image_bytes(sample.image);
+      const Image image = decode_image(bytes.data(), bytes.size(), store_.source_path(sample.image));
+      float* pixels = batch.images.mutable_data_ptr<float>() + row * transform_.floats();
+      transform_.train(image, seed_, static_cast<uint64_t>(position), pixels);
+      int64_t* ids = batch.tokens.mutable_data_ptr<int64_t>() + row * context_;
+      tokenizer_.encode(store_.caption(sample.caption), ids, context_);
+    } catch (const DataError& error) {
+      throw DataError(fmt::format("step {}, image {} of {}: {}", step, sample.image, store_.path(), error.what()));
+    }
+  }
+
+ private:
+  const Store& store_;
+  const Tokenizer& tokenizer_;
+  SampleList samples_;
+  UniformSampler sampler_;
+  ImageTransform transform_;
+  int64_t context_;
+  uint64_t seed_;
+  int64_t global_batch_;
+  Slice slice_;
+};
+
+constexpr int64_t kMostWorkers = 1024;
+constexpr int64_t kMostPrefetch = 1024;
+
+int64_t in_range(int64_t value, int64_t most, const char* field) {
+  if (value < 1 || value > most) throw ConfigError(fmt::format("{} is {}: give 1 to {}", field, value, most));
+  return value;
+}
+
+}  // namespace
+
+// A ring of batches being filled, steps step_ .. step_ + ring - 1. Threads take its samples one by one in stream order,
+// so that several work on one batch, or on consecutive ones, as it comes.
+class Loader::Impl {
+ public:
+  Impl(const Store& store, Split split, const DataConfig& data, const InputSize& input, const Tokenizer& tokenizer,
+       const SampleStream& stream)
+      : reader_(store, split, data, input, tokenizer, stream),
+        input_(input),
+        step_(stream.first_step),
+        end_step_(stream.end_step),
+        task_{stream.first_step, 0} {
+    const int64_t workers = in_range(data.workers(), kMostWorkers, "data.workers");
+    const int64_t steps = std::max<int64_t>(end_step_ - step_, 0);
+    ring_.resize(static_cast<size_t>(std::min(in_range(data.prefetch(), kMostPrefetch, "data.prefetch"), steps)));
+    for (Slot& slot : ring_) slot = make_slot();
+    if (reader_.rows() == 0) return;
+    try {
+      for (int64_t i = 0; i < workers; ++i) threads_.emplace_back([this] { work(); });
+    } catch (...) {
+      stop();
+      throw;
+    }
+  }
+
+  ~Impl() { stop(); }
+
+  Batch next() {
+    if (step_ >= end_step_) throw std::logic_error(fmt::format("Loader: no batch after step {}", end_step_ - 1));
+    const bool reuse = step_ + ring_size() < end_step_;
+    Slot fresh = reuse ? make_slot() : Slot();
+    const auto start = std::chrono::steady_clock::now();
+    std::unique_lock<std::mutex> lock(mutex_);
+    Slot& slot = slot_of(step_);
+    batch_ready_.wait(lock, [&] { return slot.missing == 0; });
+    waited_ += std::chrono::steady_clock::now() - start;
+    if (slot.error) std::rethrow_exception(slot.error);
+    std::swap(slot, fresh);
+    ++step_;
+    lock.unlock();
+    slot_free_.notify_all();
+    return std::move(fresh.batch);
+  }
+
+  double waited_seconds() const { return std::chrono::duration<double>(waited_).count(); }
+
+ private:
+  struct Slot {
+    Batch batch;
+    int64_t missing = 0;  // samples not yet finished
+    std::exception_ptr error;
+    int64_t error_row = 0;
+  };
+  struct Task {
+    int64_t step;
+    int64_t row;
+  };
+
+  Slot make_slot() const { return {allocate_batch(reader_.rows(), input_), reader_.rows(), nullptr, 0}; }
+  int64_t ring_size() const { return static_cast<int64_t>(ring_.size()); }
+  Slot& slot_of(int64_t step) { return ring_[static_cast<size_t>(step % ring_size())]; }
+
+  void work() {
+    Task task{};
+    while (take(task)) {
+      std::exception_ptr error;
+      try {
+        reader_.read(task.step, task.row, slot_of(task.step).batch);
+      } catch (...) {
+        error = std::current_exception();
+      }
+      finish(task, error);
+    }
+  }
+
+  // False when nothing is left to do.
+  bool take(Task& task) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    slot_free_.wait(lock, [&] {
+      return stopping_ || task_.step < std::min(step_ + ring_size(), end_step_) || task_.step >= end_step_;
+    });
+    if (stopping_ || task_.step >= end_step_) return false;
+    task = task_;
+    if (++task_.row == reader_.rows()) task_ = {task_.step + 1, 0};
+    return true;
+  }
+
+  void finish(const Task& task, const std::exception_ptr& error) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Slot& slot = slot_of(task.step);
+    // The first row's error is reported, whichever thread was faster.
+    if (error && (!slot.error || task.row < slot.error_row)) {
+      slot.error = error;
+      slot.error_row = task.row;
+    }
+    if (--slot.missing == 0) batch_ready_.notify_one();
+  }
+
+  void stop() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+    }
+    slot_free_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  SampleReader reader_;
+  InputSize input_;
+  std::vector<Slot> ring_;
+  int64_t step_;  // that next() gives
+  int64_t end_step_;
+  Task task_;  // the next sample to be taken
+  bool stopping_ = false;
+  std::chrono::steady_clock::duration waited_{0};
+  std::mutex mutex_;
+  std::condition_variable slot_free_;
+  std::condition_variable batch_ready_;
+  std::vector<std::thread> threads_;
+};
+
+Loader::Loader(const Store& store, Split split, const DataConfig& data, const InputSize& input,
+               const Tokenizer& tokenizer, const SampleStream& stream)
+    : impl_(std::make_unique<Impl>(store, split, data, input, tokenizer, stream)) {}
+Loader::~Loader() = default;
+Batch Loader::next() {
+  return impl_->next();
+}
+double Loader::waited_seconds() const {
+  return impl_->waited_seconds();
+}
+
+}  // namespace muster
