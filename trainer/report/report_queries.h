@@ -1,0 +1,14 @@
+// The report's galleries: queries with what was retrieved for them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "trainer/report/html_report.h"
+
+namespace muster {
+
+std::string render_queries(const std::vector<ReportQuery>& queries);
+std::string render_image_queries(const std::vector<ReportImageQuery>& queries);
+
+}  // namespace muster
