@@ -124,6 +124,7 @@ void CheckpointStore::remove_old() {
     }
   }
   damaged_.clear();
+  remove_leftovers(checkpoints_);
 }
 
 std::optional<Snapshot> CheckpointStore::load_newest() {

@@ -18,7 +18,8 @@ struct Snapshot {
 
 // Writes `checkpoints`/step_N (N = snapshot.state.step()) and LATEST. Files and folders are synced before the rename
 // that makes the checkpoint exist; on any failure what stood there before stands, and the partial folder is gone. A
-// checkpoint of the same step is replaced. DataError with the path and the system's reason.
+// checkpoint of the same step steps aside (.replaced) until remove_leftovers(). DataError with the path and the
+// system's reason.
 void write_checkpoint(const std::string& checkpoints, const Snapshot& snapshot);
 
 // Reads a folder whole, after comparing every byte with its manifest's hashes. DataError saying what is missing,

@@ -110,7 +110,6 @@ void write_checkpoint(const std::string& checkpoints, const Snapshot& snapshot) 
   }
   fsync_folder(checkpoints);
   write_file_atomically(checkpoints + "/" + kLatestFile, name + "\n");
-  remove_folder(whole + kReplacedSuffix);
 }
 
 void remove_checkpoint(const std::string& checkpoints, const std::string& name) {

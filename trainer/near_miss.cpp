@@ -46,9 +46,10 @@ std::vector<std::string> near_misses(const std::string& word, const std::vector<
     if (distance <= limit && is_new) near.emplace_back(distance, name);
   }
   std::stable_sort(near.begin(), near.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  if (near.size() > kMaxSuggestions) near.resize(kMaxSuggestions);
   std::vector<std::string> names;
-  for (auto& [distance, name] : near) names.push_back(std::move(name));
+  for (auto& [distance, name] : near) {
+    if (distance <= near.front().first + 1 && names.size() < kMaxSuggestions) names.push_back(name);
+  }
   return names;
 }
 

@@ -7,7 +7,8 @@
 namespace muster {
 
 // The names of `known` nearest to `word`, nearest first, at most three: by edit distance (insert, delete, replace, swap
-// neighbours; case ignored) of at most a third of the word. Each name once; ties in the order of `known`.
+// neighbours; case ignored) of at most a third of the word and one more than the nearest's. Each name once; ties in the
+// order of `known`.
 std::vector<std::string> near_misses(const std::string& word, const std::vector<std::string>& known);
 
 // `: did you mean "a" or "b"?`, to be put behind an error; empty if nothing is near.

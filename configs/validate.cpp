@@ -1,0 +1,181 @@
+#include "configs/validate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace muster {
+namespace {
+
+// Collects what does not hold. NaN fails every condition.
+class Checks {
+ public:
+  template <typename T>
+  void require(bool holds, const std::string& field, const T& value, const std::string& remedy) {
+    if (!holds) problems_.push_back(fmt::format("{} is {}: give {}", field, value, remedy));
+  }
+  void add(const std::string& problem) { problems_.push_back(problem); }
+
+  template <typename T>
+  void at_least(T least, const std::string& field, T value, const std::string& meaning = "") {
+    require(value >= least && std::isfinite(static_cast<double>(value)), field, value,
+            fmt::format("{} or more{}", least, meaning.empty() ? "" : " (" + meaning + ")"));
+  }
+  void positive(const std::string& field, double value) {
+    require(value > 0 && std::isfinite(value), field, value, "more than 0");
+  }
+
+  std::vector<std::string> take() { return std::move(problems_); }
+
+ private:
+  std::vector<std::string> problems_;
+};
+
+void check_data(const DataConfig& data, const VisionConfig& size, Checks& checks) {
+  checks.at_least(1, "data.workers", data.workers());
+  checks.at_least(1, "data.prefetch", data.prefetch());
+  const ImageTransformConfig& image = data.image();
+  checks.at_least(0, "data.image.pad_crop", image.pad_crop());
+  const int smaller_side = std::min(size.width_pixels(), size.height_pixels());
+  if (smaller_side > 0 && image.pad_crop() >= smaller_side) {
+    checks.add(
+        fmt::format("data.image.pad_crop is {}: a crop could miss the image; give less than its smaller side, {}",
+                    image.pad_crop(), smaller_side));
+  }
+  if (image.mean_size() != 3 || image.std_size() != 3) {
+    checks.add(fmt::format("data.image.mean and std have {} and {} values: give three of each, or none of either",
+                           image.mean_size(), image.std_size()));
+  }
+  for (const float mean : image.mean()) {
+    checks.require(std::isfinite(mean), "data.image.mean", mean, "finite values, of pixels in [0, 1]");
+  }
+  for (const float deviation : image.std()) checks.positive("data.image.std", deviation);
+}
+
+void check_temperature(bool given, double temperature, const std::string& field, Checks& checks) {
+  if (given) checks.positive(field, temperature);
+}
+
+void check_term(const Term& term, const std::string& path, Checks& checks) {
+  checks.at_least(0.0, path + ".weight", term.weight());
+  switch (term.loss_case()) {
+    case Term::kInfoNce:
+      return check_temperature(term.info_nce().has_temperature(), term.info_nce().temperature(),
+                               path + ".info_nce.temperature", checks);
+    case Term::kSdm:
+      check_temperature(term.sdm().has_temperature(), term.sdm().temperature(), path + ".sdm.temperature", checks);
+      return checks.positive(path + ".sdm.epsilon", term.sdm().epsilon());
+    case Term::kTriplet:
+      return checks.at_least(0.0, path + ".triplet.margin", term.triplet().margin());
+    case Term::LOSS_NOT_SET:
+      return checks.add(path + " names no loss: give one of info_nce, sdm, triplet, such as info_nce { }");
+  }
+}
+
+void check_objective(const Objective& objective, Checks& checks) {
+  if (objective.term().empty()) {
+    checks.add("objective has no term: give at least one, such as objective { term { info_nce { } } }");
+  }
+  bool any_weight = objective.term().empty();
+  for (int i = 0; i < objective.term_size(); ++i) {
+    check_term(objective.term(i), fmt::format("objective.term[{}]", i), checks);
+    any_weight |= objective.term(i).weight() != 0;
+  }
+  if (!any_weight) checks.add("objective has only terms of weight 0: give one of them a weight");
+  const LogitScale& scale = objective.logit_scale();
+  checks.require(scale.max() >= 1 && std::isfinite(scale.max()), "objective.logit_scale.max", scale.max(), "1 or more");
+  checks.require(scale.init() > 0 && scale.init() <= scale.max(), "objective.logit_scale.init", scale.init(),
+                 fmt::format("more than 0, at most logit_scale.max ({})", scale.max()));
+  if (scale.learnable() && scale.init() > 0 && scale.init() < 1) {
+    checks.add(
+        fmt::format("objective.logit_scale.init is {}: a learnable scale is kept between 1 and max; give 1 or "
+                    "more, or learnable: false",
+                    scale.init()));
+  }
+}
+
+void check_groups(const OptimizerConfig& optimizer, Checks& checks) {
+  std::set<std::string> globs;
+  for (int i = 0; i < optimizer.group_size(); ++i) {
+    const ParameterGroup& group = optimizer.group(i);
+    const std::string path = fmt::format("train.optimizer.group[{}]", i);
+    if (group.name().empty()) {
+      checks.add(path + ".name is not given: give a glob over parameters' names, such as \"image.*\"");
+    } else if (!globs.insert(group.name()).second) {
+      checks.add(fmt::format("{} has the name \"{}\" of a group before it, which wins: keep one", path, group.name()));
+    }
+    checks.at_least(0.0, path + ".rate_multiplier", group.rate_multiplier());
+    checks.at_least(0.0, path + ".weight_decay", group.weight_decay());
+  }
+}
+
+void check_optimizer(const OptimizerConfig& optimizer, Checks& checks) {
+  checks.at_least(0.0, "train.optimizer.rate", optimizer.rate());
+  for (const auto& [name, beta] : {std::pair("beta1", optimizer.beta1()), std::pair("beta2", optimizer.beta2())}) {
+    checks.require(beta >= 0 && beta < 1, fmt::format("train.optimizer.{}", name), beta, "0 or more, below 1");
+  }
+  checks.positive("train.optimizer.epsilon", optimizer.epsilon());
+  checks.at_least(0.0, "train.optimizer.weight_decay", optimizer.weight_decay());
+  check_groups(optimizer, checks);
+}
+
+void check_length(const TrainConfig& train, Checks& checks) {
+  if (train.has_steps() == train.has_epochs()) {
+    checks.add(train.has_steps() ? "train.steps and train.epochs are both given: keep one of the two"
+                                 : "train.steps and train.epochs are both missing: give one of the two");
+  }
+  if (train.has_steps()) checks.at_least<int64_t>(1, "train.steps", train.steps());
+  if (train.has_epochs()) checks.positive("train.epochs", train.epochs());
+}
+
+void check_schedule(const TrainConfig& train, Checks& checks) {
+  const ScheduleConfig& schedule = train.schedule();
+  checks.at_least<int64_t>(0, "train.schedule.warmup_steps", schedule.warmup_steps());
+  if (train.has_steps() && schedule.warmup_steps() > train.steps()) {
+    checks.add(
+        fmt::format("train.schedule.warmup_steps is {} and train.steps {}: the full rate would never be reached; "
+                    "give fewer warmup_steps or more steps",
+                    schedule.warmup_steps(), train.steps()));
+  }
+  const double fraction = schedule.final_fraction();
+  checks.require(fraction >= 0 && fraction <= 1, "train.schedule.final_fraction", fraction, "0 to 1");
+}
+
+void check_train(const TrainConfig& train, Checks& checks) {
+  checks.at_least<int64_t>(2, "train.global_batch", train.global_batch(), "a contrastive loss needs another pair");
+  checks.at_least<int64_t>(0, "train.chunk", train.chunk(), "0: all rows at once");
+  check_length(train, checks);
+  check_optimizer(train.optimizer(), checks);
+  check_schedule(train, checks);
+  checks.at_least(0.0, "train.clip_norm", train.clip_norm(), "0: never clip");
+  checks.at_least(0, "train.threads", train.threads(), "0: cores / ranks");
+  checks.at_least<int64_t>(1, "train.log_every", train.log_every());
+  checks.at_least<int64_t>(0, "train.evaluation.every", train.evaluation().every(), "0: only at the end");
+  checks.at_least<int64_t>(1, "train.evaluation.batch", train.evaluation().batch());
+  checks.at_least<int64_t>(0, "train.checkpoint.every", train.checkpoint().every(), "0: only at the end");
+  checks.at_least(1, "train.checkpoint.keep_last", train.checkpoint().keep_last());
+}
+
+void check_comm(const CommConfig& comm, Checks& checks) {
+  checks.at_least<int64_t>(1, "comm.bucket_bytes", comm.bucket_bytes());
+  checks.positive("comm.first_timeout_s", comm.first_timeout_s());
+  checks.positive("comm.timeout_s", comm.timeout_s());
+}
+
+}  // namespace
+
+std::vector<std::string> find_problems(const RunConfig& config) {
+  Checks checks;
+  check_data(config.data(), config.model().image(), checks);
+  check_objective(config.objective(), checks);
+  check_train(config.train(), checks);
+  check_comm(config.comm(), checks);
+  return checks.take();
+}
+
+}  // namespace muster
