@@ -1,0 +1,306 @@
+#include "dataloader/loader.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/equal.h>
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <stdexcept>
+
+#include "dataloader/random.h"
+#include "dataloader/sample_list.h"
+#include "dataloader/transforms.h"
+#include "launch/error.h"
+#include "tests/support/temporary_folder.h"
+
+namespace muster {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr InputSize kInput{12, 16, 8};
+constexpr int64_t kImages = 23;
+
+// Ids are the caption's bytes.
+class ByteTokenizer : public Tokenizer {
+ public:
+  void encode(std::string_view caption, int64_t* ids, int64_t context) const override {
+    for (int64_t i = 0; i < context; ++i) {
+      const auto place = static_cast<size_t>(i);
+      ids[i] = place < caption.size() ? static_cast<uint8_t>(caption[place]) : 0;
+    }
+  }
+  int64_t vocabulary() const override { return 256; }
+};
+
+class FailingTokenizer : public ByteTokenizer {
+ public:
+  void encode(std::string_view, int64_t*, int64_t) const override { throw std::length_error("not a user's error"); }
+};
+
+Image picture(int64_t number) {
+  KeyedRandom random(2, static_cast<uint64_t>(number), Purpose::kSynth);
+  Image image = allocate_image(10 + number % 7, 10 + number % 5, "test");
+  for (uint8_t& value : image.pixels) value = static_cast<uint8_t>(random.next_below(256));
+  return image;
+}
+
+// Image i of 23 has i % 4 captions "i/c" and identity i / 2; the split is train for all but each seventh.
+void write_store(const std::string& path, int64_t damaged = -1) {
+  StoreWriter writer(path);
+  for (int64_t i = 0; i < kImages; ++i) {
+    StoreRecord record;
+    const Image image = picture(i);
+    record.source_path = fmt::format("pictures/{}.jpg", i);
+    record.image = encode_jpeg(image, 90);
+    if (i == damaged) record.image.resize(record.image.size() / 2);
+    record.width = image.width;
+    record.height = image.height;
+    for (int64_t c = 0; c < i % 4; ++c) record.captions.push_back(fmt::format("{}/{}", i, c));
+    record.identity = fmt::format("identity {}", i / 2);
+    record.split = i % 7 == 6 ? Split::kVal : Split::kTrain;
+    writer.add(record);
+  }
+  writer.finish();
+}
+
+DataConfig augmented() {
+  DataConfig data;
+  data.mutable_image()->set_flip(true);
+  data.mutable_image()->set_pad_crop(3);
+  return data;
+}
+
+Batch join(const std::vector<Batch>& batches) {
+  const auto all = [&](at::Tensor Batch::*field) {
+    std::vector<at::Tensor> parts;
+    for (const Batch& batch : batches) parts.push_back(batch.*field);
+    return at::cat(parts);
+  };
+  return {all(&Batch::images), all(&Batch::tokens), all(&Batch::identity), all(&Batch::image_id),
+          all(&Batch::position)};
+}
+
+bool same(const Batch& a, const Batch& b) {
+  return at::equal(a.images, b.images) && at::equal(a.tokens, b.tokens) && at::equal(a.identity, b.identity) &&
+         at::equal(a.image_id, b.image_id) && at::equal(a.position, b.position);
+}
+
+class LoaderTest : public testing::Test {
+ protected:
+  LoaderTest() {
+    write_store(folder_ / "store");
+    store_.emplace(folder_ / "store");
+  }
+
+  std::vector<Batch> load(const DataConfig& data, const SampleStream& stream) {
+    Loader loader(*store_, Split::kTrain, data, kInput, tokenizer_, stream);
+    std::vector<Batch> batches;
+    for (int64_t step = stream.first_step; step < stream.end_step; ++step) batches.push_back(loader.next());
+    return batches;
+  }
+
+  TemporaryFolder folder_;
+  std::optional<Store> store_;
+  ByteTokenizer tokenizer_;
+};
+
+std::string text(const Batch& batch, int64_t row) {
+  const int64_t* ids = batch.tokens.const_data_ptr<int64_t>() + row * kInput.context;
+  std::string result;
+  for (int64_t i = 0; i < kInput.context && ids[i] != 0; ++i) result.push_back(static_cast<char>(ids[i]));
+  return result;
+}
+
+bool holds(const Batch& batch, int64_t image) {
+  const int64_t* images = batch.image_id.const_data_ptr<int64_t>();
+  return std::find(images, images + batch.size(), image) != images + batch.size();
+}
+
+// Every element of every batch, made again in the plainest way.
+TEST_F(LoaderTest, BatchesHoldWhatTheStreamSays) {
+  const DataConfig data = augmented();
+  const ImageTransform transform(data.image(), kInput.width, kInput.height);
+  std::vector<int64_t> samples;
+  for (int64_t i = 0; i < kImages; ++i) {
+    if (i % 7 != 6 && i % 4 != 0) samples.push_back(i);
+  }
+  const UniformSampler sampler(static_cast<int64_t>(samples.size()), 5, 77);
+  const std::vector<Batch> batches = load(data, {77, 5, {}, 0, 9});
+  for (int64_t step = 0; step < 9; ++step) {
+    const Batch& batch = batches[static_cast<size_t>(step)];
+    ASSERT_EQ(batch.size(), 5);
+    for (int64_t row = 0; row < 5; ++row) {
+      const int64_t position = step * 5 + row;
+      const int64_t image = samples[static_cast<size_t>(sampler.sample(position))];
+      EXPECT_EQ(batch.position[row].item<int64_t>(), position);
+      EXPECT_EQ(batch.image_id[row].item<int64_t>(), image);
+      EXPECT_EQ(batch.identity[row].item<int64_t>(), store_->identity(image));
+      const uint64_t choice = KeyedRandom(77, static_cast<uint64_t>(position), Purpose::kCaptionChoice)
+                                  .next_below(static_cast<uint64_t>(image % 4));
+      EXPECT_EQ(text(batch, row), fmt::format("{}/{}", image, choice));
+      const std::vector<uint8_t> bytes = encode_jpeg(picture(image), 90);
+      std::vector<float> expected(static_cast<size_t>(transform.floats()));
+      transform.train(decode_image(bytes.data(), bytes.size(), ""), 77, static_cast<uint64_t>(position),
+                      expected.data());
+      const float* pixels = batch.images.const_data_ptr<float>() + row * transform.floats();
+      EXPECT_TRUE(std::equal(expected.begin(), expected.end(), pixels));
+    }
+  }
+}
+
+TEST_F(LoaderTest, RanksTogetherGiveTheBatchOfOne) {
+  const std::vector<Batch> whole = load(augmented(), {1, 7, {}, 0, 4});
+  for (const int ranks : {2, 3, 5, 9}) {  // of 9 ranks two have no rows
+    std::vector<std::vector<Batch>> parts;
+    for (int rank = 0; rank < ranks; ++rank) parts.push_back(load(augmented(), {1, 7, {rank, ranks}, 0, 4}));
+    for (size_t step = 0; step < whole.size(); ++step) {
+      std::vector<Batch> batches;
+      for (const std::vector<Batch>& part : parts) batches.push_back(part[step]);
+      EXPECT_TRUE(same(whole[step], join(batches))) << ranks << " ranks, step " << step;
+      EXPECT_LE(batches.front().size() - batches.back().size(), 1);
+    }
+  }
+}
+
+TEST_F(LoaderTest, WorkersAndPrefetchChangeNothing) {
+  const std::vector<Batch> expected = load(augmented(), {1, 7, {}, 0, 6});
+  for (const auto& [workers, prefetch] : {std::pair(1, 1), std::pair(2, 1), std::pair(5, 3), std::pair(3, 100)}) {
+    DataConfig data = augmented();
+    data.set_workers(workers);
+    data.set_prefetch(prefetch);
+    const std::vector<Batch> batches = load(data, {1, 7, {}, 0, 6});
+    for (size_t step = 0; step < expected.size(); ++step) EXPECT_TRUE(same(expected[step], batches[step]));
+  }
+}
+
+TEST_F(LoaderTest, AnyStartGoesOnAsTheUnbrokenRun) {
+  const std::vector<Batch> expected = load(augmented(), {1, 7, {}, 0, 8});
+  for (int64_t first = 1; first < 8; ++first) {
+    const std::vector<Batch> batches = load(augmented(), {1, 7, {}, first, 8});
+    for (size_t i = 0; i < batches.size(); ++i) {
+      EXPECT_TRUE(same(expected[i + static_cast<size_t>(first)], batches[i]));
+    }
+  }
+}
+
+TEST_F(LoaderTest, SeedsHaveBatchesOfTheirOwn) {
+  EXPECT_FALSE(same(load(augmented(), {1, 7, {}, 0, 1})[0], load(augmented(), {2, 7, {}, 0, 1})[0]));
+}
+
+TEST_F(LoaderTest, RandomCaptionUsesThemAll) {
+  std::map<std::string, int> seen;
+  for (const Batch& batch : load(DataConfig(), {3, 7, {}, 0, 60})) {
+    for (int64_t row = 0; row < batch.size(); ++row) ++seen[text(batch, row)];
+  }
+  int64_t captions = 0;
+  for (const int64_t image : store_->images_of(Split::kTrain)) captions += store_->caption_count(image);
+  EXPECT_EQ(static_cast<int64_t>(seen.size()), captions);
+}
+
+TEST_F(LoaderTest, EveryCaptionIsASampleOfItsOwn) {
+  DataConfig data;
+  data.set_captions(DataConfig::EVERY_CAPTION);
+  int64_t captions = 0;
+  for (const int64_t image : store_->images_of(Split::kTrain)) captions += store_->caption_count(image);
+  std::set<std::string> seen;
+  for (const Batch& batch : load(data, {3, captions, {}, 0, 1})) {
+    for (int64_t row = 0; row < batch.size(); ++row) {
+      EXPECT_TRUE(seen.insert(text(batch, row)).second);
+      EXPECT_THAT(text(batch, row), testing::StartsWith(fmt::format("{}/", batch.image_id[row].item<int64_t>())));
+    }
+  }
+  EXPECT_EQ(static_cast<int64_t>(seen.size()), captions);
+  EXPECT_EQ(make_sampler(*store_, Split::kTrain, data, 5, 0).steps_per_epoch(), captions / 5);
+}
+
+TEST_F(LoaderTest, ABatchIsItsOwners) {
+  Loader loader(*store_, Split::kTrain, DataConfig(), kInput, tokenizer_, {1, 7, {}, 0, 20});
+  const Batch first = loader.next();
+  const at::Tensor images = first.images.clone();
+  while (true) {
+    if (loader.next().position[0].item<int64_t>() == 19 * 7) break;
+  }
+  EXPECT_TRUE(at::equal(images, first.images));
+  EXPECT_THROW(loader.next(), std::logic_error);
+  EXPECT_GE(loader.waited_seconds(), 0);
+}
+
+TEST_F(LoaderTest, StopsAtOnceWhileItsWorkersAreBlocked) {
+  for (const int64_t taken : {0, 1, 3}) {
+    DataConfig data;
+    data.set_workers(3);
+    data.set_prefetch(2);
+    Loader loader(*store_, Split::kTrain, data, kInput, tokenizer_, {1, 5, {}, 0, int64_t{1} << 40});
+    for (int64_t i = 0; i < taken; ++i) loader.next();
+  }
+}
+
+TEST_F(LoaderTest, ADamagedImageIsNamedAndTheBatchesBeforeItAreGiven) {
+  const int64_t damaged = 9;
+  write_store(folder_ / "damaged", damaged);
+  const Store store(folder_ / "damaged");
+  const std::vector<Batch> good = load(DataConfig(), {4, 3, {}, 0, 5});
+  int64_t bad_step = 0;
+  while (!holds(good[static_cast<size_t>(bad_step)], damaged)) ++bad_step;
+  for (const int workers : {1, 4}) {
+    DataConfig data;
+    data.set_workers(workers);
+    Loader loader(store, Split::kTrain, data, kInput, tokenizer_, {4, 3, {}, 0, 5});
+    for (int64_t step = 0; step < bad_step; ++step) EXPECT_TRUE(same(loader.next(), good[static_cast<size_t>(step)]));
+    for (int again = 0; again < 2; ++again) {
+      try {
+        loader.next();
+        FAIL();
+      } catch (const DataError& error) {
+        EXPECT_THAT(error.what(), HasSubstr(fmt::format("step {}, image 9 of {}", bad_step, store.path())));
+        EXPECT_THAT(error.what(), HasSubstr("pictures/9.jpg: damaged"));
+      }
+    }
+  }
+}
+
+TEST_F(LoaderTest, OurOwnErrorsArriveAsTheyAre) {
+  const FailingTokenizer tokenizer;
+  Loader loader(*store_, Split::kTrain, DataConfig(), kInput, tokenizer, {4, 3, {}, 0, 5});
+  EXPECT_THROW(loader.next(), std::length_error);
+}
+
+TEST_F(LoaderTest, RefusesWhatCannotWork) {
+  const auto make = [&](const DataConfig& data, int64_t batch) {
+    Loader(*store_, Split::kTrain, data, kInput, tokenizer_, {0, batch, {}, 0, 1});
+  };
+  EXPECT_THROW(make(DataConfig(), kImages), ConfigError);
+  DataConfig data;
+  data.set_workers(0);
+  EXPECT_THROW(make(data, 4), ConfigError);
+  data.Clear();
+  data.set_prefetch(0);
+  EXPECT_THROW(make(data, 4), ConfigError);
+  data.Clear();
+  data.mutable_image()->set_pad_crop(100);
+  EXPECT_THROW(make(data, 4), ConfigError);
+}
+
+TEST(SliceOf, CutsAsEvenlyAsCanBe) {
+  for (int64_t total = 0; total < 20; ++total) {
+    for (int size = 1; size < 7; ++size) {
+      int64_t next = 0;
+      for (int rank = 0; rank < size; ++rank) {
+        const Slice slice = slice_of(total, {rank, size});
+        EXPECT_EQ(slice.first, next);
+        EXPECT_EQ(slice.count, total / size + (rank < total % size ? 1 : 0));
+        next += slice.count;
+      }
+      EXPECT_EQ(next, total);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace muster
