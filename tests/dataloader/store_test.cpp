@@ -182,6 +182,27 @@ TEST(Store, NewerFormatIsRefusedByName) {
               AllOf(HasSubstr("format 2"), HasSubstr("up to 1"), HasSubstr("newer muster")));
 }
 
+TEST(Store, ManifestsThatDoNotAddUpAreRefused) {
+  const TemporaryFolder folder;
+  write_store(folder / "s", sample_records(20), 1 << 20);
+  const std::string path = folder / "s/manifest.textproto";
+  const std::string good = read_text(path);
+  const std::pair<const char*, const char*> changes[] = {{"\nimages: 20", "\nimages: 19"},
+                                                         {"\ncaptions: 30", "\ncaptions: 31"},
+                                                         {"  images: 20", "  images: -20"},
+                                                         {"  captions: 30", "  captions: 29"},
+                                                         {"\"shard-00000.h5\"", "\"../s/shard-00000.h5\""},
+                                                         {"image_blob_begin: ", "image_blob_begin: 9"},
+                                                         {"image_blob_end: ", "image_blob_end: 9"}};
+  for (const auto& [from, to] : changes) {
+    std::string text = good;
+    ASSERT_NE(text.find(from), std::string::npos) << from;
+    text.replace(text.find(from), std::string(from).size(), to);
+    write_text(path, with_right_hash(text));
+    EXPECT_THAT(error_of([&] { Store{folder / "s"}; }), HasSubstr("do not add up")) << to;
+  }
+}
+
 // Manifests with a right hash and wrong contents: refused, or at least harmless.
 TEST(Store, MutatedManifestsAreHarmless) {
   const TemporaryFolder folder;

@@ -50,7 +50,8 @@ TEST(StoreWriter, RemovesItsPartialFolderIfNotFinished) {
 
 TEST(StoreWriter, NothingToWriteIsAnError) {
   const TemporaryFolder folder;
-  EXPECT_THAT(error_of([&] { StoreWriter(folder / "s").finish(); }), HasSubstr("no image"));
+  StoreWriter writer(folder / "s");
+  EXPECT_THAT(error_of([&] { writer.finish(); }), HasSubstr("no image"));
   EXPECT_EQ(entries(folder.path()), 0U);
 }
 
@@ -88,7 +89,6 @@ int status_of_child(const Body& body) {
 TEST(StoreWriter, KilledAtAnyImageLeavesOnlyAPartialFolder) {
   const TemporaryFolder folder;
   const auto records = sample_records(60);
-  write_store(folder / "undisturbed", records, kSmallShard);
   for (size_t killed_after = 0; killed_after <= records.size(); killed_after += 6) {
     const int status = status_of_child([&] {
       StoreWriter writer(folder / "s", StoreWriter::Options{kSmallShard});
@@ -99,7 +99,9 @@ TEST(StoreWriter, KilledAtAnyImageLeavesOnlyAPartialFolder) {
     EXPECT_FALSE(fs::exists(folder / "s"));
     EXPECT_THAT(error_of([&] { Store{folder / "s"}; }), HasSubstr("run the import again"));
   }
-  write_store(folder / "s", records, kSmallShard);
+  // Fewer shards than the killed ones left: none of those may stay.
+  write_store(folder / "undisturbed", sample_records(12), kSmallShard);
+  write_store(folder / "s", sample_records(12), kSmallShard);
   EXPECT_EQ(folder_contents(folder / "s"), folder_contents(folder / "undisturbed"));
   EXPECT_FALSE(fs::exists(folder / "s.partial"));
 }
