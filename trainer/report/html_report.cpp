@@ -59,22 +59,21 @@ std::string render_tiles(const ReportData& data) {
   return html + "</div>\n";
 }
 
-std::string render_table_row(const char* direction, const RetrievalMetrics& metrics) {
-  std::string html = fmt::format("<tr><th scope=\"row\">{}</th>", direction);
+std::string render_table_row(const char* direction, const char* queries, const char* gallery,
+                             const RetrievalMetrics& metrics) {
+  std::string html = fmt::format("<tr><th scope=\"row\">{}<small>{} {} in {} {}</small></th>", direction,
+                                 metrics.queries, queries, metrics.gallery, gallery);
   for (const double figure : {metrics.r1, metrics.r5, metrics.r10, metrics.map, metrics.minp}) {
     html += fmt::format("<td>{}</td>", percent(figure));
   }
-  return html +
-         fmt::format("<td class=\"count\">{}</td><td class=\"count\">{}</td></tr>\n", metrics.queries, metrics.gallery);
+  return html + "</tr>\n";
 }
 
 std::string render_table(const ReportData& data) {
   std::string html = "<div class=\"card table\"><table>\n<thead><tr><th scope=\"col\">%</th>";
-  for (const char* name : {"R@1", "R@5", "R@10", "mAP", "mINP", "queries", "gallery"}) {
-    html += fmt::format("<th scope=\"col\">{}</th>", name);
-  }
-  html += "</tr></thead>\n<tbody>\n" + render_table_row("text to image", data.text_to_image) +
-          render_table_row("image to text", data.image_to_text) + "</tbody>\n</table></div>\n";
+  for (const char* name : {"R@1", "R@5", "R@10", "mAP", "mINP"}) html += fmt::format("<th scope=\"col\">{}</th>", name);
+  html += "</tr></thead>\n<tbody>\n" + render_table_row("text to image", "captions", "images", data.text_to_image) +
+          render_table_row("image to text", "images", "captions", data.image_to_text) + "</tbody>\n</table></div>\n";
   const int64_t skipped = data.text_to_image.skipped + data.image_to_text.skipped;
   if (skipped > 0) {
     html += fmt::format("<p class=\"lead\">Left out, having no positive in the gallery: {} captions, {} images.</p>\n",

@@ -1,5 +1,7 @@
 #include "trainer/report/report_curves.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -7,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "trainer/report/chart_axis.h"
 #include "trainer/report/svg_chart.h"
 
 namespace muster {
@@ -57,9 +60,10 @@ Chart single(const std::string& title, const std::string& name, const std::vecto
   return chart;
 }
 
-Chart recall_chart(const std::string& split, const std::vector<EvaluationRecord>& evaluations) {
+Chart evaluation_chart(const std::string& figure, double RetrievalMetrics::*value, const std::string& split,
+                       const std::vector<EvaluationRecord>& evaluations) {
   Chart chart;
-  chart.title = "R@1 on " + split;
+  chart.title = figure + " on " + split;
   chart.x_name = "step";
   chart.unit = " %";
   chart.from_zero = true;
@@ -67,10 +71,33 @@ Chart recall_chart(const std::string& split, const std::vector<EvaluationRecord>
   chart.series = {{"text to image", {}}, {"image to text", {}}};
   for (const EvaluationRecord& record : evaluations) {
     chart.x.push_back(static_cast<double>(record.step));
-    chart.series[0].values.push_back(record.text_to_image.r1);
-    chart.series[1].values.push_back(record.image_to_text.r1);
+    chart.series[0].values.push_back(record.text_to_image.*value);
+    chart.series[1].values.push_back(record.image_to_text.*value);
   }
   return chart;
+}
+
+double median_finite(const std::vector<StepRecord>& steps, double StepRecord::*value) {
+  std::vector<double> values;
+  for (const StepRecord& record : steps) {
+    if (std::isfinite(record.*value)) values.push_back(record.*value);
+  }
+  if (values.empty()) return std::nan("");
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+std::string speed_card(const std::vector<StepRecord>& steps) {
+  return fmt::format(
+      "<div class=\"speed card\"><span class=\"name\">In figures</span><dl>"
+      "<dt>throughput, median</dt><dd>{} samples/s</dd><dt>waiting for data, median</dt><dd>{} %</dd>"
+      "<dt>waiting for peers, median</dt><dd>{} %</dd><dt>steps</dt><dd>{} of {}</dd>"
+      "<dt>passes over the data</dt><dd>{}</dd></dl></div>\n",
+      format_value(median_finite(steps, &StepRecord::samples_per_second)),
+      format_value(100 * median_finite(steps, &StepRecord::data_wait_share)),
+      format_value(100 * median_finite(steps, &StepRecord::comm_wait_share)), steps.back().step,
+      steps.back().total_steps, format_value(steps.back().epoch));
 }
 
 // Steps may only grow along an axis: of records with the same step, as two runs into one folder leave, the last counts.
@@ -91,7 +118,10 @@ std::string render_curves(const MetricsHistory& history) {
   std::string html;
   const std::vector<StepRecord> steps = by_step(history.steps);
   if (!steps.empty()) html += render_chart(loss_chart(steps));
-  for (const auto& [split, evaluations] : splits) html += render_chart(recall_chart(split, by_step(evaluations)));
+  for (const auto& [split, evaluations] : splits) {
+    html += render_chart(evaluation_chart("R@1", &RetrievalMetrics::r1, split, by_step(evaluations)));
+    html += render_chart(evaluation_chart("mAP", &RetrievalMetrics::map, split, by_step(evaluations)));
+  }
   if (!steps.empty()) {
     html += render_chart(single("Learning rate", "rate", steps, true, [](const StepRecord& r) { return r.rate; }));
     html += render_chart(
@@ -100,7 +130,7 @@ std::string render_curves(const MetricsHistory& history) {
         render_chart(single("Logit scale", "scale", steps, false, [](const StepRecord& r) { return r.logit_scale; }));
     html += render_chart(
         single("Throughput", "samples/s", steps, true, [](const StepRecord& r) { return r.samples_per_second; }));
-    html += render_chart(waiting_chart(steps));
+    html += render_chart(waiting_chart(steps)) + speed_card(steps);
   }
   if (html.empty()) return "<p class=\"empty\">The run has logged nothing yet.</p>\n";
   return "<div class=\"charts\">\n" + html + "</div>\n";

@@ -16,7 +16,7 @@ namespace {
 constexpr double kWidth = 400;
 constexpr double kHeight = 220;
 constexpr double kLeft = 46;
-constexpr double kRight = 390;
+constexpr double kRight = 380;
 constexpr double kTop = 22;
 constexpr double kBottom = 188;
 constexpr size_t kMaxPathPoints = 400;
