@@ -7,6 +7,7 @@
 // probabilities p and the column probabilities q of a pair:
 //                  dL/dx = (p + q - 2 y / n) / (2 B)
 #include <cmath>
+#include <numeric>
 
 #include "trainer/losses/losses.pb.h"
 #include "trainer/losses/pair_loss.h"
@@ -66,7 +67,8 @@ struct ColumnFactors {
   const int32_t* codes;
 };
 
-// Returns the sum of s * weight.
+// Returns the sum over both softmaxes of weight * u, u = x - max of its direction. Counting from the maximum keeps the
+// rounding small where all cosines are near 1.
 template <typename T>
 MUSTER_INLINE T weigh_row_of(const T* __restrict s, int64_t n, const RowFactors<T>& row,
                              const ColumnFactors<T>& columns, T* __restrict weights) {
@@ -77,11 +79,12 @@ MUSTER_INLINE T weigh_row_of(const T* __restrict s, int64_t n, const RowFactors<
   T total = 0;
 #pragma omp simd reduction(+ : total)
   for (int64_t j = 0; j < n; ++j) {
-    const T softmax =
-        r.factor * fast_exp(r.scale * (s[j] - r.max)) + column_factor[j] * fast_exp(r.scale * (s[j] - column_max[j]));
-    const T weight = softmax - (codes[j] == r.code ? r.target : T{0});
-    weights[j] += weight;
-    total += weight * s[j];
+    const T u = r.scale * (s[j] - r.max);
+    const T column_u = r.scale * (s[j] - column_max[j]);
+    const T row_weight = r.factor * fast_exp(u);
+    const T column_weight = column_factor[j] * fast_exp(column_u);
+    weights[j] += row_weight + column_weight - (codes[j] == r.code ? r.target : T{0});
+    total += row_weight * u + column_weight * column_u;
   }
   return total;
 }
@@ -98,7 +101,8 @@ MUSTER_VECTOR_CLONES double weigh_row(const double* s, int64_t n, const RowFacto
 template <typename T>
 class InfoNceLoss : public PairLoss<T> {
  public:
-  InfoNceLoss(Positives positives, double scale) : positives_(positives), scale_(scale) {}
+  InfoNceLoss(Positives positives, double scale)
+      : positives_(positives), scale_(static_cast<double>(static_cast<T>(scale))) {}
 
   ColumnNeeds needs() const override { return {1, 1, 0}; }
 
@@ -107,7 +111,7 @@ class InfoNceLoss : public PairLoss<T> {
     groups_ = positives_ == PAIR ? &batch.pairs : &batch.identities;
     softmax_ = std::make_unique<SoftmaxStatistics<T>>(batch, columns, shape, scale_, false);
     positive_.assign(static_cast<size_t>(batch.rows), 0.0);
-    scale_gradient_.assign(static_cast<size_t>(batch.rows), 0.0);
+    softmax_gradient_.assign(static_cast<size_t>(batch.rows), 0.0);
   }
 
   void fold(const Block<T>& block) override {
@@ -134,10 +138,12 @@ class InfoNceLoss : public PairLoss<T> {
     double value = 0;
     for (int64_t row = 0; row < batch_->rows; ++row) {
       const int64_t own = batch_->offset + row;
-      const double row_lse = std::log(softmax_->row_sum(row)) + scale_ * static_cast<double>(softmax_->row_max(row));
-      const double column_lse = std::log(softmax_->column_sum(own)) + scale_ * softmax_->column_max(own);
       const double positives = static_cast<double>(groups_->count[static_cast<size_t>(own)]);
-      value += row_lse + column_lse - 2 * scale_ * positive_[static_cast<size_t>(row)] / positives;
+      // The mean positive, once in each direction, counted from the two maxima.
+      const double target = scale_ * (2 * positive_[static_cast<size_t>(row)] / positives -
+                                      static_cast<double>(softmax_->row_max(row)) - softmax_->column_max(own));
+      value += std::log(softmax_->row_sum(row)) + std::log(softmax_->column_sum(own)) - target;
+      target_gradient_ += factor * target;
       row_factor_.push_back(static_cast<T>(factor / softmax_->row_sum(row)));
       target_.push_back(static_cast<T>(2 * factor / positives));
     }
@@ -157,15 +163,14 @@ class InfoNceLoss : public PairLoss<T> {
       const RowFactors<T> factors{static_cast<T>(scale_), softmax_->row_max(row), row_factor_[i], target_[i],
                                   code_of(row)};
       const T total = weigh_row(block.row(r), block.columns, factors, columns, weights + r * block.columns);
-      scale_gradient_[i] += static_cast<double>(total);
+      softmax_gradient_[i] += static_cast<double>(total);
     }
   }
 
-  // dL/ds * s = dL/dx * x = d L / d log(scale), pair by pair.
+  // d L / d log(scale) = sum of dL/dx * x. The softmaxes' part comes from the weights dL/ds = scale * dL/dx; the
+  // targets' part, x counted from the same maxima, is known in double from finish().
   double scale_gradient() const override {
-    double total = 0;
-    for (const double row : scale_gradient_) total += row;
-    return total;
+    return std::accumulate(softmax_gradient_.begin(), softmax_gradient_.end(), -target_gradient_) / scale_;
   }
 
  private:
@@ -177,7 +182,8 @@ class InfoNceLoss : public PairLoss<T> {
   const Groups* groups_ = nullptr;
   std::unique_ptr<SoftmaxStatistics<T>> softmax_;
   std::vector<double> positive_;
-  std::vector<double> scale_gradient_;
+  std::vector<double> softmax_gradient_;
+  double target_gradient_ = 0;
   std::vector<T> row_factor_;
   std::vector<T> target_;
   std::vector<T> column_max_;

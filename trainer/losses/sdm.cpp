@@ -7,6 +7,7 @@
 // With u = x - max, Z = sum exp(u), H = sum exp(u) (u - l):
 //                  KL = H / Z - log Z,      dL/dx = (p (u_row - l - H_i / Z_i) + q (u_column - l - H_j / Z_j)) / B
 #include <cmath>
+#include <numeric>
 
 #include "trainer/losses/losses.pb.h"
 #include "trainer/losses/pair_loss.h"
@@ -82,7 +83,8 @@ struct ColumnFactors {
   const int32_t* codes;
 };
 
-// Returns the sum of s * weight.
+// Returns the sum over both directions of weight * u. A direction's weights add up to zero, so that u serves as well as
+// x, and rounds less where all cosines are near 1.
 template <typename T>
 MUSTER_INLINE T weigh_row_of(const T* __restrict s, int64_t n, const RowFactors<T>& row, const RowTargets<T>& targets,
                              const ColumnFactors<T>& columns, T* __restrict weights) {
@@ -98,10 +100,10 @@ MUSTER_INLINE T weigh_row_of(const T* __restrict s, int64_t n, const RowFactors<
     const T target = codes[j] == t.code ? t.positive : t.negative;
     const T u = r.scale * (s[j] - r.max);
     const T column_u = r.scale * (s[j] - column_max[j]);
-    const T weight = r.factor * fast_exp(u) * (u - target - r.mean) +
-                     column_factor[j] * fast_exp(column_u) * (column_u - target - column_mean[j]);
-    weights[j] += weight;
-    total += weight * s[j];
+    const T row_weight = r.factor * fast_exp(u) * (u - target - r.mean);
+    const T column_weight = column_factor[j] * fast_exp(column_u) * (column_u - target - column_mean[j]);
+    weights[j] += row_weight + column_weight;
+    total += row_weight * u + column_weight * column_u;
   }
   return total;
 }
@@ -120,7 +122,7 @@ MUSTER_VECTOR_CLONES double weigh_row(const double* s, int64_t n, const RowFacto
 template <typename T>
 class SdmLoss : public PairLoss<T> {
  public:
-  SdmLoss(double epsilon, double scale) : epsilon_(epsilon), scale_(scale) {}
+  SdmLoss(double epsilon, double scale) : epsilon_(epsilon), scale_(static_cast<double>(static_cast<T>(scale))) {}
 
   ColumnNeeds needs() const override { return {1, 2, 0}; }
 
@@ -187,9 +189,7 @@ class SdmLoss : public PairLoss<T> {
   }
 
   double scale_gradient() const override {
-    double total = 0;
-    for (const double row : scale_gradient_) total += row;
-    return total;
+    return std::accumulate(scale_gradient_.begin(), scale_gradient_.end(), 0.0) / scale_;
   }
 
  private:

@@ -1,0 +1,196 @@
+// Value and gradients of the tile engine against the whole batch in double, for ranks as threads.
+#include <gtest/gtest.h>
+
+#include <ATen/Parallel.h>
+
+#include <mutex>
+
+#include "comm/local_communicator.h"
+#include "comm/thread_communicator.h"
+#include "tests/losses/loss_reference.h"
+
+namespace muster {
+namespace {
+
+using namespace loss_test;
+
+constexpr double kLogScale = 3.1;  // scale 22.2
+constexpr double kFloatGate = 2e-5;
+constexpr double kDoubleGate = 1e-12;
+
+double gate(at::ScalarType dtype) {
+  return dtype == at::kDouble ? kDoubleGate : kFloatGate;
+}
+
+std::vector<std::vector<int64_t>> ways_to_cut(int64_t size, int ranks) {
+  std::vector<std::vector<int64_t>> ways = {split_rows(size, ranks)};
+  if (ranks > 1) {
+    ways.emplace_back(static_cast<size_t>(ranks), 0);
+    ways.back()[1] = size;  // all rows on one rank
+  }
+  if (ranks > 2 && size > 5) {
+    ways.push_back({size - 4, 0, 3});
+    ways.back().resize(static_cast<size_t>(ranks), 0);
+    ways.back().back() += 1;
+  }
+  return ways;
+}
+
+// Every objective on one batch, cut in every way.
+void expect_exact(const Batch& exact, at::ScalarType dtype, int ranks, const TileShape& shape) {
+  const Batch batch{exact.image.to(dtype), exact.text.to(dtype), exact.identity};
+  const int64_t size = batch.identity.size(0);
+  std::vector<Answer> expected;
+  for (const std::string& text : objectives()) expected.push_back(reference(parse_objective(text), batch, kLogScale));
+  for (const std::vector<int64_t>& rows : ways_to_cut(size, ranks)) {
+    std::mutex mutex;
+    std::vector<Errors> worst(expected.size());
+    run_ranks(ranks, [&](Communicator& communicator) {
+      for (size_t i = 0; i < expected.size(); ++i) {
+        const Errors errors = errors_on_rank(parse_objective(objectives()[i]), shape, batch, expected[i], kLogScale,
+                                             rows, dtype, communicator, communicator);
+        const std::lock_guard lock(mutex);
+        worst[i].value = std::max(worst[i].value, errors.value);
+        worst[i].gradient = std::max(worst[i].gradient, errors.gradient);
+      }
+    });
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const std::string where =
+          objectives()[i] + " B " + std::to_string(size) + " rows on rank 0: " + std::to_string(rows[0]);
+      EXPECT_LE(worst[i].value, gate(dtype)) << where;
+      EXPECT_LE(worst[i].gradient, gate(dtype)) << where;
+    }
+  }
+}
+
+struct Case {
+  int ranks;
+  at::ScalarType dtype;
+};
+
+class Exactness : public testing::TestWithParam<Case> {};
+
+TEST_P(Exactness, EqualsTheWholeBatchWithRaggedTiles) {
+  for (const int64_t size : {1, 2, 3, 7, 49}) {
+    expect_exact(make_batch(size, 24, (size + 1) / 2, 203 + static_cast<uint64_t>(size)), GetParam().dtype,
+                 GetParam().ranks, TileShape{13, 16, 5});
+  }
+}
+
+TEST_P(Exactness, EqualsTheWholeBatchWithOneTile) {
+  expect_exact(make_batch(131, 33, 40, 5), GetParam().dtype, GetParam().ranks, TileShape{});
+}
+
+TEST_P(Exactness, HoldsWhenAllAreOneIdentity) {
+  expect_exact(make_batch(9, 8, 1, 7), GetParam().dtype, GetParam().ranks, TileShape{4, 4, 3});
+}
+
+TEST_P(Exactness, GivesTiesToTheLowestIndex) {
+  expect_exact(make_ties(21, 9, 3), GetParam().dtype, GetParam().ranks, TileShape{4, 6, 3});
+}
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (int ranks = 1; ranks <= 4; ++ranks) {
+    all.push_back({ranks, at::kFloat});
+    all.push_back({ranks, at::kDouble});
+  }
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, Exactness, testing::ValuesIn(cases()), [](const auto& tested) {
+  return std::to_string(tested.param.ranks) + (tested.param.dtype == at::kFloat ? "Float" : "Double");
+});
+
+// A step of the size that small training has: several tiles of the default shape, scale 100.
+TEST(Exactness, HoldsAtScale100OverDefaultTiles) {
+  const Batch exact = make_batch(2300, 48, 900, 3);
+  const Batch batch{exact.image.to(at::kFloat), exact.text.to(at::kFloat), exact.identity};
+  const Objective config = parse_objective("term { info_nce {} } term { sdm {} } term { weight: 10 triplet {} }");
+  const Answer expected = reference(config, batch, std::log(100.0));
+  LocalCommunicator local;
+  const Errors errors =
+      errors_on_rank(config, TileShape{}, batch, expected, std::log(100.0), {2300}, at::kFloat, local, local);
+  EXPECT_LE(errors.value, kFloatGate);
+  EXPECT_LE(errors.gradient, kFloatGate);
+}
+
+double value_at(LossObjective& objective, const Batch& batch, Communicator& communicator) {
+  const auto [features, labels] = slice(batch, {batch.identity.size(0)}, 0, at::kDouble);
+  return objective.evaluate(features, labels, {}, communicator).value;
+}
+
+TEST(FiniteDifferences, AgreeWithEveryGradient) {
+  LocalCommunicator local;
+  constexpr double kStep = 1e-5;
+  for (const std::string& text : objectives()) {
+    const Batch batch = make_batch(6, 5, 4, 11);
+    LossObjective objective(parse_objective(text), TileShape{4, 3, 2});
+    objective.set_log_scale(1.2);
+    const auto [features, labels] = slice(batch, {6}, 0, at::kDouble);
+    const LossResult result = objective.evaluate(features, labels, {}, local);
+    for (const bool is_image : {true, false}) {
+      const at::Tensor rows = is_image ? batch.image : batch.text;
+      const at::Tensor gradient = is_image ? result.gradient.pairs[0].image : result.gradient.pairs[0].text;
+      for (int64_t i = 0; i < rows.numel(); ++i) {
+        double* x = rows.data_ptr<double>() + i;
+        const double before = *x;
+        *x = before + kStep;
+        const double above = value_at(objective, batch, local);
+        *x = before - kStep;
+        const double below = value_at(objective, batch, local);
+        *x = before;
+        EXPECT_NEAR(gradient.data_ptr<double>()[i], (above - below) / (2 * kStep), 2e-7) << text << " element " << i;
+      }
+    }
+    if (objective.parameters().empty()) continue;
+    objective.set_log_scale(1.2 + kStep);
+    const double above = value_at(objective, batch, local);
+    objective.set_log_scale(1.2 - kStep);
+    const double below = value_at(objective, batch, local);
+    EXPECT_NEAR(result.parameter_grads.at(0).item<double>(), (above - below) / (2 * kStep), 2e-7) << text;
+  }
+}
+
+std::vector<at::Tensor> everything(const LossResult& result) {
+  std::vector<at::Tensor> all = {result.gradient.pairs[0].image, result.gradient.pairs[0].text,
+                                 at::full({1}, result.value, at::kDouble)};
+  for (const double term : result.terms) all.push_back(at::full({1}, term, at::kDouble));
+  for (const at::Tensor& grad : result.parameter_grads) all.push_back(grad);
+  return all;
+}
+
+void expect_same_bits(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(a[i].equal(b[i])) << "tensor " << i;
+}
+
+TEST(Bits, AreThoseOfTheFirstRunAtAnyThreadCount) {
+  LocalCommunicator local;
+  const Batch batch = make_batch(1111, 64, 300, 23);
+  const auto [features, labels] = slice(batch, {1111}, 0, at::kFloat);
+  LossObjective objective(parse_objective(objectives().back()), TileShape{256, 300, 64});
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const auto first = everything(objective.evaluate(features, labels, {}, local));
+  expect_same_bits(first, everything(objective.evaluate(features, labels, {}, local)));
+  for (const int other : {2, 3}) {
+    at::set_num_threads(other);
+    expect_same_bits(first, everything(objective.evaluate(features, labels, {}, local)));
+  }
+  at::set_num_threads(threads);
+}
+
+TEST(Bits, OfTheValueAreTheSameOnEveryRank) {
+  const Batch batch = make_batch(50, 16, 20, 29);
+  std::vector<double> values(4);
+  run_ranks(4, [&](Communicator& communicator) {
+    LossObjective objective(parse_objective(objectives().back()), TileShape{7, 9, 4});
+    const auto [features, labels] = slice(batch, split_rows(50, 4), communicator.rank(), at::kFloat);
+    values[static_cast<size_t>(communicator.rank())] = objective.evaluate(features, labels, {}, communicator).value;
+  });
+  for (const double value : values) EXPECT_EQ(value, values[0]);
+}
+
+}  // namespace
+}  // namespace muster
