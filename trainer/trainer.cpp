@@ -187,18 +187,15 @@ class Trainer::Impl {
 
   void save() {
     communicator_.set_phase("saving", settings_.comm.slow_phase_timeout_s());
-    save_on_rank_0();
-    communicator_.barrier("checkpoint copied");
-    communicator_.set_phase("training", 0);
-  }
-
-  void save_on_rank_0() {
     const NamedTensors tensors = replica_tensors(*model_, objective_);
     check_replicas_equal(tensors, state_.step(), communicator_);
-    if (!checkpoints_) return;
-    metrics_->flush();
-    if (train_.checkpoint().keep_best() && state_.has_best_step()) checkpoints_->protect_best(state_.best_step());
-    checkpoints_->save_async({tensors, optimizer_.state(), state_, config_});
+    if (checkpoints_) {
+      metrics_->flush();
+      if (state_.has_best_step()) checkpoints_->protect_best(state_.best_step());
+      checkpoints_->save_async({tensors, optimizer_.state(), state_, config_});
+    }
+    communicator_.barrier("checkpoint copied");
+    communicator_.set_phase("training", 0);
   }
 
   void finish_saving() {

@@ -6,7 +6,9 @@ target_compile_options(muster_options INTERFACE
   -ftree-vectorize -fno-math-errno -fno-trapping-math)
 target_include_directories(muster_options INTERFACE ${PROJECT_SOURCE_DIR})
 target_include_directories(muster_options SYSTEM INTERFACE ${PROJECT_BINARY_DIR}/generated)
-target_link_libraries(muster_options INTERFACE OpenMP::OpenMP_CXX)
+# Without OpenMP at::parallel_for silently runs on one thread. By flag, not by path: LibTorch brings its own libgomp.
+target_compile_options(muster_options INTERFACE ${OpenMP_CXX_FLAGS})
+target_link_options(muster_options INTERFACE ${OpenMP_CXX_FLAGS})
 
 # muster_library(NAME [DEPENDS targets...]): a static library of the folder's .cpp files and .proto files.
 # Sources are found by name, so that a new loss or data set needs no line here.

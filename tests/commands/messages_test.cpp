@@ -1,0 +1,192 @@
+// What a user reads when something is wrong: one line that says what, where and what to do; a non-zero exit code; nothing
+// half-written. tests/golden/messages.txt holds the lines; DIR stands for the test's folder.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "dataloader/image.h"
+#include "tests/support/child_process.h"
+#include "tests/support/temporary_folder.h"
+#include "tests/support/tiny_store.h"
+
+namespace muster {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kConfig[] = R"(
+model {
+  preset: MINI
+  image { width_pixels: 16 height_pixels: 16 width: 24 layers: 1 heads: 2 }
+  text { context: 12 width: 24 layers: 1 heads: 2 }
+  joint_width: 16
+}
+objective { term { info_nce {} } }
+train { global_batch: 8 steps: 4 threads: 1 }
+)";
+
+void write(const std::string& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
+
+std::string read(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream bytes;
+  bytes << file.rdbuf();
+  return bytes.str();
+}
+
+void flip_byte(const std::string& path, size_t place) {
+  std::string bytes = read(path);
+  bytes.at(place) = static_cast<char>(bytes.at(place) ^ 1);
+  write(path, bytes);
+}
+
+// The cases of the golden file: "== name", then the lines printed.
+std::map<std::string, std::string> golden_messages() {
+  std::ifstream file(MUSTER_SOURCE_DIR "/tests/golden/messages.txt");
+  std::map<std::string, std::string> messages;
+  std::string name;
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind("== ", 0) == 0) {
+      name = line.substr(3);
+    } else if (!name.empty()) {
+      messages[name] += line + "\n";
+    }
+  }
+  return messages;
+}
+
+class MessagesTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    write_tiny_store(store(), 12);
+    write(folder_ / "config.textproto", kConfig);
+    const std::vector<uint8_t> jpeg = encode_jpeg({8, 8, std::vector<uint8_t>(192, 100)}, 90);
+    write(folder_ / "good.jpg", std::string(jpeg.begin(), jpeg.end()));
+    write(folder_ / "short.jpg", std::string(jpeg.begin(), jpeg.begin() + static_cast<int64_t>(jpeg.size()) - 40));
+    write(folder_ / "text.jpg", "no picture");
+  }
+
+  std::string store() const { return folder_ / "store"; }
+
+  // The one shard of the store.
+  std::string shard() const {
+    for (const auto& entry : fs::directory_iterator(store())) {
+      if (entry.path().extension() == ".h5") return entry.path();
+    }
+    return "";
+  }
+
+  std::vector<std::string> train(const std::string& run = "run", std::vector<std::string> more = {}) const {
+    std::vector<std::string> argv = {muster_program(), "train", "--config", folder_ / "config.textproto", "--data",
+                                     store(),          "--run", folder_ / run};
+    argv.insert(argv.end(), more.begin(), more.end());
+    return argv;
+  }
+
+  std::vector<std::string> train_with(const std::string& setting) const { return train("run", {"--set", setting}); }
+
+  // Imports a manifest of this one line.
+  std::vector<std::string> import_line(const std::string& line) const {
+    write(folder_ / "m.jsonl", line + "\n");
+    return {muster_program(), "import", "jsonl", folder_ / "m.jsonl", "--out", folder_ / "imported"};
+  }
+
+  // Runs a command that must fail, and compares what it says with the golden line.
+  void expect_message(const std::string& name, const std::vector<std::string>& argv, int exit_code = 2) {
+    const ProgramResult result = run_program(argv);
+    EXPECT_EQ(result.exit_code, exit_code) << name << ": " << result.output;
+    std::string said;
+    std::istringstream lines(result.output);
+    for (std::string line; std::getline(lines, line);) {
+      if (line.rfind("muster: ", 0) == 0) said += line + "\n";
+    }
+    for (size_t at = said.find(folder_.path()); at != std::string::npos; at = said.find(folder_.path())) {
+      said.replace(at, folder_.path().size(), "DIR");
+    }
+    EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << name << ": " << result.output;
+    EXPECT_EQ(said, messages_[name]) << "== " << name << "\n" << said;
+    EXPECT_FALSE(fs::exists(folder_ / "imported")) << name;
+    EXPECT_FALSE(fs::exists(folder_ / "imported.partial")) << name;
+  }
+
+  TemporaryFolder folder_;
+  std::map<std::string, std::string> messages_ = golden_messages();
+};
+
+TEST_F(MessagesTest, Config) {
+  expect_message("unknown command", {muster_program(), "tran"});
+  expect_message("unknown flag", train("run", {"--sett", "a=b"}));
+  expect_message("no config", {muster_program(), "train", "--config", folder_ / "absent", "--data", store(), "--run",
+                               folder_ / "run"});
+  expect_message("unknown override", train_with("train.global_bach=4"));
+  expect_message("mistyped override", train_with("train.global_batch=many"));
+  expect_message("steps and epochs", train_with("train.epochs=3"));
+  expect_message("patch", train_with("model.image.patch=5"));
+  const auto with_config = [&](const std::string& name, const std::string& text) {
+    write(folder_ / "config.textproto", text);
+    expect_message(name, train());
+  };
+  with_config("unknown field", std::string(kConfig) + "trian { seed: 1 }\n");
+  with_config("duplicate field", "train { seed: 1 seed: 2 }\n");
+  with_config("mistyped field", "train { seed: \"one\" }\n");
+  with_config("syntax", "train { seed: \n");
+  EXPECT_FALSE(fs::exists(folder_ / "run"));
+}
+
+TEST_F(MessagesTest, Import) {
+  expect_message("no manifest", {muster_program(), "import", "jsonl", folder_ / "absent.jsonl", "--out", folder_ / "imported"});
+  expect_message("not JSON", import_line("{\"image\": "));
+  expect_message("wrong type", import_line(R"({"image": 3, "captions": ["a"]})"));
+  expect_message("absent image", import_line(R"({"image": "absent.jpg", "captions": ["a"]})"));
+  expect_message("not an image", import_line(R"({"image": "text.jpg", "captions": ["a"]})"));
+  expect_message("truncated image", import_line(R"({"image": "short.jpg", "captions": ["a"]})"));
+  expect_message("caption not UTF-8", import_line("{\"image\": \"good.jpg\", \"captions\": [\"\xff\xfe\"]}"));
+  expect_message("empty caption", import_line(R"({"image": "good.jpg", "captions": [""]})"));
+  expect_message("leaves the root", import_line(R"({"image": "../good.jpg", "captions": ["a"]})"));
+  expect_message("unknown split", import_line(R"({"image": "good.jpg", "captions": ["a"], "split": "tran"})"));
+  expect_message("empty manifest", import_line(""));
+}
+
+TEST_F(MessagesTest, Store) {
+  expect_message("no store", {muster_program(), "train", "--config", folder_ / "config.textproto", "--data",
+                              folder_ / "absent", "--run", folder_ / "run"});
+  expect_message("fewer samples than the batch", train_with("train.global_batch=64"));
+  expect_message("more ranks than samples", under_mpirun(3, train_with("train.global_batch=2")));
+  expect_message("no run", {muster_program(), "eval", "--run", folder_ / "absent", "--data", store()});
+  fs::rename(store(), folder_ / "store.partial");
+  expect_message("half-written store", train());
+  fs::rename(folder_ / "store.partial", store());
+  const std::string whole = read(shard());
+  write(shard(), whole.substr(0, whole.size() - 100));
+  expect_message("truncated shard", train());
+  write(shard(), whole);
+  flip_byte(shard(), 40);
+  expect_message("flipped bit in a table", train());
+  write(shard(), whole);
+  const size_t first_jpeg = whole.find("\xff\xd8\xff");
+  ASSERT_NE(first_jpeg, std::string::npos);
+  flip_byte(shard(), first_jpeg + 300);
+  expect_message("flipped bit in an image", train());
+}
+
+TEST_F(MessagesTest, RunFolder) {
+  ASSERT_EQ(run_program(train()).exit_code, 0);
+  expect_message("another config", train_with("train.optimizer.rate=1"));
+  expect_message("another model", train_with("model.joint_width=8"));
+  write_tiny_store(folder_ / "other", 14);
+  expect_message("another store", {muster_program(), "train", "--config", folder_ / "config.textproto", "--data",
+                                   folder_ / "other", "--run", folder_ / "run"});
+  expect_message("not finite", train("wild", {"--set", "train.optimizer.rate=1e30", "--set", "train.steps=8"}), 77);
+}
+
+}  // namespace
+}  // namespace muster
