@@ -64,7 +64,7 @@ StoreRecord RowLoader::load(const ImportRow& row) const {
     record.width = image.width;
     record.height = image.height;
   } catch (const DataError& error) {
-    throw DataError(row.where + ": " + error.what() + "; repair the image, or refuse such images with --skip-bad");
+    throw DataError(row.where + ": " + error.what() + " (--skip-bad refuses such images and goes on)");
   }
   record.source_path = row.image;
   record.captions = row.captions;
