@@ -63,6 +63,7 @@ std::string manifest_text(const std::string& folder, int64_t step) {
   return text + fmt::format("hash: \"{}\"\n", xxh3_128_hex(text.data(), text.size()));
 }
 
+// Each write syncs the file and then the folder.
 void write_files(const std::string& folder, const Snapshot& snapshot) {
   write_safetensors(folder + "/" + kModelFile, snapshot.model);
   write_safetensors(folder + "/" + kOptimizerFile, snapshot.optimizer);
@@ -101,7 +102,6 @@ void write_checkpoint(const std::string& checkpoints, const Snapshot& snapshot) 
     remove_folder(partial);
     make_folder(partial);
     write_files(partial, snapshot);
-    fsync_folder(partial);
     put_in_place(partial, whole);
   } catch (const DataError&) {
     std::error_code ignored;
