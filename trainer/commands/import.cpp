@@ -1,6 +1,5 @@
 // muster import: a data set as published -> a store.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
@@ -16,54 +15,12 @@
 #include "launch/process.h"
 #include "trainer/commands/commands.h"
 #include "trainer/commands/count_format.h"
+#include "trainer/commands/progress_line.h"
 
 namespace muster {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// One line that is redrawn on a terminal, a line each tenth otherwise.
-class ProgressLine {
- public:
-  void set_fraction(double fraction) { fraction_ = fraction; }
-
-  void show(int64_t rows) {
-    rows_ = rows;
-    if (terminal_) {
-      const auto now = Clock::now();
-      if (now - shown_ < std::chrono::milliseconds(100)) return;
-      shown_ = now;
-      draw();
-    } else if (const int tenth = static_cast<int>(fraction_ * 10); tenth > tenth_) {
-      tenth_ = tenth;
-      fmt::print("{:3d} %  {} images\n", tenth * 10, with_commas(rows));
-      std::fflush(stdout);
-    }
-  }
-
-  // Leaves the terminal's line clean for what comes next.
-  ~ProgressLine() {
-    if (terminal_) fmt::print(stderr, "\r\033[K");
-  }
-
- private:
-  void draw() const {
-    constexpr int kWidth = 30;
-    const int full = static_cast<int>(fraction_ * kWidth);
-    const double seconds = std::chrono::duration<double>(Clock::now() - begun_).count();
-    fmt::print(stderr, "\r[{}{}] {:3.0f} %  {} images  {:.0f}/s\033[K", std::string(static_cast<size_t>(full), '#'),
-               std::string(static_cast<size_t>(kWidth - full), '.'), fraction_ * 100, with_commas(rows_),
-               static_cast<double>(rows_) / std::max(seconds, 1e-3));
-    std::fflush(stderr);
-  }
-
-  const bool terminal_ = isatty(STDERR_FILENO) == 1;
-  const Clock::time_point begun_ = Clock::now();
-  Clock::time_point shown_;
-  double fraction_ = 0;
-  int tenth_ = 0;
-  int64_t rows_ = 0;
-};
 
 struct Arguments {
   std::string list, out, refused_path;
