@@ -6,8 +6,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <initializer_list>
 
-#include "launch/error.h"
+#include "launch/exit_codes.h"
 
 namespace muster {
 namespace {
@@ -30,17 +31,33 @@ bool launched_with_peers() {
   return false;
 }
 
+// srun without --mpi=pmix starts ranks that do not know of each other: each would be a world of one, and all would
+// write the same files. (mpirun starts its own helpers through srun: its ranks are told apart by
+// launched_with_peers().)
+bool is_a_lonely_copy() {
+  const char* copies = std::getenv("SLURM_STEP_NUM_TASKS");
+  return copies != nullptr && std::atoi(copies) > 1;
+}
+
+[[noreturn]] void refuse(const char* line) {
+  std::fprintf(stderr, "muster: %s\n", line);
+  std::exit(static_cast<int>(ExitCode::kBadInput));
+}
+
 }  // namespace
 
 Process::Process(int* argc, char*** argv) {
   fix_matrix_product_bits();
-  if (!launched_with_peers()) return;
+  if (!launched_with_peers()) {
+    if (is_a_lonely_copy()) refuse("srun started several ranks that cannot find each other; use srun --mpi=pmix");
+    return;
+  }
   int provided = MPI_THREAD_SINGLE;
   MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided);  // its errors end the process with MPI's own message
   has_mpi_ = true;
   if (provided < MPI_THREAD_SERIALIZED) {
     MPI_Finalize();
-    throw ConfigError("this MPI library grants no MPI_THREAD_SERIALIZED; use one built with thread support");
+    refuse("this MPI library grants no MPI_THREAD_SERIALIZED; use one built with thread support");
   }
   MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
   MPI_Comm_size(MPI_COMM_WORLD, &world_size_);

@@ -112,6 +112,11 @@ TEST(Process, FixesTheBitsOfMatrixProductsUnlessTold) {
   setenv("MKL_CBWR", chosen.c_str(), 1);
 }
 
+TEST(Process, RefusesCopiesThatCannotFindEachOther) {
+  EXPECT_EXIT((setenv("SLURM_STEP_NUM_TASKS", "4", 1), Process(nullptr, nullptr)), ExitedWithCode(2),
+              "^muster: srun started several ranks .*--mpi=pmix\n$");
+}
+
 TEST(Process, AbortEndsWithItsCode) {
   EXPECT_EXIT(Process(nullptr, nullptr).abort(75), ExitedWithCode(75), "");
 }
