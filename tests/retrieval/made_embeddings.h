@@ -15,8 +15,8 @@
 
 namespace muster {
 
-// Rows of `width` >= 16 with 4 or 16 entries of +-1 or +-1/2: norms and unit entries are powers of two, so every product
-// and sum of a cosine is exact in float32 whatever its order, and the tie rule decides most ranks.
+// Rows of `width` >= 16 with 4 or 16 entries of +-1 or +-1/2: norms and unit entries are powers of two, so every
+// product and sum of a cosine is exact in float32 whatever its order, and the tie rule decides most ranks.
 inline EmbeddingRows exact_rows(int64_t rows, int64_t width, int64_t identities, uint32_t seed) {
   std::mt19937 random(seed);
   EmbeddingRows made{at::zeros({rows, width}, at::kFloat), at::empty({rows}, at::kLong)};

@@ -24,7 +24,7 @@ struct ReportQuery {
   std::string caption;
   std::string identity;
   std::vector<ReportHit> hits;      // best first
-  int64_t rank_of_first_right = 0;  // from 1; 0: there is none in the gallery
+  int64_t rank_of_first_right = 0;  // from 1; 0: none was found
 };
 
 // A caption among the hits of an image.

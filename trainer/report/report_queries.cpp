@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "trainer/report/html_text.h"
 
 namespace muster {
@@ -18,7 +20,7 @@ std::string verdict_mark(bool right) {
 }
 
 std::string rank_note(int64_t rank, size_t shown) {
-  if (rank <= 0) return "<span class=\"pill\">no right one in the gallery</span>";
+  if (rank <= 0) return "<span class=\"pill\">no right one found</span>";
   if (rank == 1) return "<span class=\"pill right\">✓ right at rank 1</span>";
   return fmt::format("<span class=\"pill {}\">first right at rank {}</span>",
                      rank <= static_cast<int64_t>(shown) ? "close" : "wrong", rank);
@@ -33,6 +35,12 @@ std::string picture(const std::vector<uint8_t>& bytes, const std::string& descri
 // Foreign text may turn the writing direction round; <bdi> keeps that to itself.
 std::string foreign(const std::string& text) {
   return "<bdi>" + escape_html(text) + "</bdi>";
+}
+
+// One row where the page is wide, two even ones where it is not.
+std::string columns(size_t hits) {
+  const size_t wide = std::clamp<size_t>(hits, 1, 10);
+  return fmt::format("--wide:{};--narrow:{}", wide, wide > 5 ? (wide + 1) / 2 : wide);
 }
 
 std::string render_hit(const ReportHit& hit, size_t rank) {
@@ -57,8 +65,9 @@ std::string render_queries(const std::vector<ReportQuery>& queries) {
   for (const ReportQuery& query : queries) {
     html += fmt::format(
         "<article class=\"query\"><header><h3>{}</h3><p><span class=\"who\">{}</span>{}</p></header>\n"
-        "<ol class=\"hits\">\n",
-        foreign(query.caption), foreign(query.identity), rank_note(query.rank_of_first_right, query.hits.size()));
+        "<ol class=\"hits\" style=\"{}\">\n",
+        foreign(query.caption), foreign(query.identity), rank_note(query.rank_of_first_right, query.hits.size()),
+        columns(query.hits.size()));
     for (size_t i = 0; i < query.hits.size(); ++i) html += render_hit(query.hits[i], i + 1);
     html += "</ol></article>\n";
   }

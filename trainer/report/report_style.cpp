@@ -78,7 +78,7 @@ th small { display: block; font-weight: 400; font-size: 12.5px; color: var(--sof
 .pill.close { background: var(--close-wash); color: var(--close); }
 .pill.wrong { background: var(--wrong-wash); color: var(--wrong); }
 .hits, .lines { list-style: none; margin: 0; padding: 0; }
-.hits { display: grid; grid-template-columns: repeat(auto-fill, minmax(98px, 1fr)); gap: 10px; }
+.hits { display: grid; grid-template-columns: repeat(var(--wide), minmax(0, 136px)); gap: 10px; }
 .hit { border: 2px dashed var(--wrong-line); border-radius: 8px; padding: 5px 6px 4px; min-width: 0; }
 .hit.right { border: 2px solid var(--right); background: var(--right-wash); }
 .picture { display: block; width: 100%; height: auto; max-height: 210px; object-fit: contain; background: var(--grid); border-radius: 4px; }
@@ -101,6 +101,7 @@ details { padding: 0 18px; margin-top: 14px; }
 summary { cursor: pointer; padding: 12px 0; font-weight: 600; }
 pre { margin: 0 0 16px; overflow-x: auto; font: 12.5px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 .empty { color: var(--soft); }
+@media (max-width: 900px) { .hits { grid-template-columns: repeat(var(--narrow), minmax(0, 136px)); } }
 @media (max-width: 640px) {
   main { padding: 22px 14px 40px; }
   h1 { font-size: 23px; }
@@ -111,7 +112,7 @@ pre { margin: 0 0 16px; overflow-x: auto; font: 12.5px/1.5 ui-monospace, "SF Mon
   th:first-child { padding-left: 12px; white-space: normal; }
   td:last-child { padding-right: 12px; }
   .query { padding: 13px 13px 12px; }
-  .hits { grid-template-columns: repeat(5, 1fr); gap: 5px; }
+  .hits { gap: 5px; }
   .hit { padding: 3px 3px 1px; }
   .hit .score, .hit .who { display: none; }
   .pair { grid-template-columns: 84px 1fr; gap: 4px 12px; }
