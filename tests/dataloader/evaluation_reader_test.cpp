@@ -4,6 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <optional>
+#include <thread>
+
 #include "dataloader/random.h"
 #include "launch/error.h"
 #include "tests/support/temporary_folder.h"
@@ -18,10 +22,21 @@ constexpr InputSize kInput{12, 16, 3};
 class FirstByte : public Tokenizer {
  public:
   void encode(std::string_view caption, int64_t* ids, int64_t context) const override {
-    if (caption == "c5" || caption == "c7") throw DataError(fmt::format("{} is not UTF-8", caption));
+    if (caption == "c5" || caption == "c7") fail(caption);
     for (int64_t i = 0; i < context; ++i) ids[i] = caption.back() + i;
   }
   int64_t vocabulary() const override { return 300; }
+
+ private:
+  // Both are begun before either fails, and c5 hangs back, so that the first of a list is not the first in time.
+  void fail(std::string_view caption) const {
+    ++failing_;
+    while (failing_ % 2 != 0) std::this_thread::yield();
+    for (int i = 0; caption == "c5" && i < 1000; ++i) std::this_thread::yield();
+    throw DataError(fmt::format("{} is not UTF-8", caption));
+  }
+
+  mutable std::atomic<int> failing_{0};
 };
 
 // Images 0 .. 9 with caption "cN" each; images 4 and 6 cannot be decoded.

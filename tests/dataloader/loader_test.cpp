@@ -265,6 +265,26 @@ TEST_F(LoaderTest, ADamagedImageIsNamedAndTheBatchesBeforeItAreGiven) {
   }
 }
 
+TEST_F(LoaderTest, OfManyErrorsTheFirstRowsIsReported) {
+  class NoCaption : public ByteTokenizer {
+   public:
+    void encode(std::string_view caption, int64_t*, int64_t) const override { throw DataError(std::string(caption)); }
+  };
+  const NoCaption tokenizer;
+  const std::string first = text(load(DataConfig(), {4, 9, {}, 0, 1})[0], 0);
+  DataConfig data;
+  data.set_workers(4);
+  for (int again = 0; again < 10; ++again) {
+    Loader loader(*store_, Split::kTrain, data, kInput, tokenizer, {4, 9, {}, 0, 1});
+    try {
+      loader.next();
+      FAIL();
+    } catch (const DataError& error) {
+      EXPECT_THAT(error.what(), testing::EndsWith(first));
+    }
+  }
+}
+
 TEST_F(LoaderTest, OurOwnErrorsArriveAsTheyAre) {
   const FailingTokenizer tokenizer;
   Loader loader(*store_, Split::kTrain, DataConfig(), kInput, tokenizer, {4, 3, {}, 0, 5});
