@@ -68,9 +68,11 @@ TEST_F(Jsonl, TakesEveryField) {
           "\n"
           R"({"image":"images/3.jpg","identity":null,"captions":["d"],"split":"test"})"
           "\n"
+          R"({"image":"images/5.jpg","identity":"anna","captions":["f"],"split":"val"})"
+          "\n"
           R"({"image":"images/4.jpg","identity":"anna","captions":["e"],"split":"test","spilt":"x"})");
   const Store store(folder_ / "out");
-  ASSERT_EQ(store.images(), 5);
+  ASSERT_EQ(store.images(), 6);
   EXPECT_EQ(store.image_bytes(1), coloured_jpeg(1));
   EXPECT_EQ(store.width(3), 15);
   EXPECT_EQ(store.height(3), 20);
@@ -79,15 +81,15 @@ TEST_F(Jsonl, TakesEveryField) {
   EXPECT_EQ(store.identity_name(store.identity(1)), "17");
   EXPECT_EQ(store.identity_name(store.identity(2)), "images/../images/2.jpg");
   EXPECT_EQ(store.identity_name(store.identity(3)), "images/3.jpg");
-  EXPECT_EQ(store.identity(4), store.identity(0));
+  EXPECT_EQ(store.identity(5), store.identity(0));
   EXPECT_THAT(store.images_of(Split::kTrain), ElementsAre(0, 2));
-  EXPECT_THAT(store.images_of(Split::kVal), ElementsAre(1));
-  EXPECT_THAT(store.images_of(Split::kTest), ElementsAre(3, 4));
+  EXPECT_THAT(store.images_of(Split::kVal), ElementsAre(1, 4));
+  EXPECT_THAT(store.images_of(Split::kTest), ElementsAre(3, 5));
 
   EXPECT_EQ(report.splits[0].images, 2);
   EXPECT_EQ(report.splits[0].captions, 3);
   EXPECT_EQ(report.splits[2].identities, 2);
-  EXPECT_EQ(report.identities_in_two_splits, 1);
+  EXPECT_EQ(report.identities_in_two_splits, 1);  // anna, in all three
   EXPECT_THAT(report.warnings, ElementsAre(HasSubstr("1 identities"), HasSubstr("\"spilt\"")));
   EXPECT_THAT(report.refused, IsEmpty());
 }
