@@ -20,9 +20,29 @@
 namespace muster {
 namespace {
 
-Batch allocate_batch(int64_t rows, const InputSize& input) {
+// Image tensors that are given out again once nobody else holds them or a view of them. Memory from the system anew
+// for each batch costs more than decoding: a page fault for every 4 KiB.
+class ImageBuffers {
+ public:
+  explicit ImageBuffers(size_t most) : most_(most) {}
+
+  at::Tensor take(at::IntArrayRef shape) {
+    for (const at::Tensor& buffer : buffers_) {
+      if (buffer.use_count() == 1 && buffer.storage().use_count() == 1) return buffer;
+    }
+    const at::Tensor buffer = at::empty(shape, at::kFloat);
+    if (buffers_.size() < most_) buffers_.push_back(buffer);
+    return buffer;
+  }
+
+ private:
+  size_t most_;
+  std::vector<at::Tensor> buffers_;
+};
+
+Batch allocate_batch(int64_t rows, const InputSize& input, ImageBuffers& buffers) {
   Batch batch;
-  batch.images = at::empty({rows, 3, input.height, input.width}, at::kFloat);
+  batch.images = buffers.take({rows, 3, input.height, input.width});
   batch.tokens = at::empty({rows, input.context}, at::kLong);
   batch.identity = at::empty({rows}, at::kLong);
   batch.image_id = at::empty({rows}, at::kLong);
@@ -83,6 +103,8 @@ class SampleReader {
   Slice slice_;
 };
 
+// Batches that the caller holds at a time: the one it trains on, and the one it has just asked for.
+constexpr size_t kHeldByCaller = 2;
 constexpr int64_t kMostWorkers = 1024;
 constexpr int64_t kMostPrefetch = 1024;
 
@@ -101,12 +123,13 @@ class Loader::Impl {
        const SampleStream& stream)
       : reader_(store, split, data, input, tokenizer, stream),
         input_(input),
+        buffers_(static_cast<size_t>(in_range(data.prefetch(), kMostPrefetch, "data.prefetch")) + kHeldByCaller),
         step_(stream.first_step),
         end_step_(stream.end_step),
         task_{stream.first_step, 0} {
     const int64_t workers = in_range(data.workers(), kMostWorkers, "data.workers");
     const int64_t steps = std::max<int64_t>(end_step_ - step_, 0);
-    ring_.resize(static_cast<size_t>(std::min(in_range(data.prefetch(), kMostPrefetch, "data.prefetch"), steps)));
+    ring_.resize(static_cast<size_t>(std::min<int64_t>(data.prefetch(), steps)));
     for (Slot& slot : ring_) slot = make_slot();
     if (reader_.rows() == 0) return;
     try {
@@ -150,7 +173,7 @@ class Loader::Impl {
     int64_t row;
   };
 
-  Slot make_slot() const { return {allocate_batch(reader_.rows(), input_), reader_.rows(), nullptr, 0}; }
+  Slot make_slot() { return {allocate_batch(reader_.rows(), input_, buffers_), reader_.rows(), nullptr, 0}; }
   int64_t ring_size() const { return static_cast<int64_t>(ring_.size()); }
   Slot& slot_of(int64_t step) { return ring_[static_cast<size_t>(step % ring_size())]; }
 
@@ -201,6 +224,7 @@ class Loader::Impl {
 
   SampleReader reader_;
   InputSize input_;
+  ImageBuffers buffers_;
   std::vector<Slot> ring_;
   int64_t step_;  // that next() gives
   int64_t end_step_;
