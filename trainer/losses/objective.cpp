@@ -116,11 +116,6 @@ class LossObjective::Impl {
       names_.push_back(repeated ? fmt::format("{}_{}", name, i) : name);
     }
     check_scale(config_.logit_scale());
-    if (config_.has_logit_scale() && !shared) {
-      throw ConfigError(
-          "objective.logit_scale is given but no term uses it: every term has its own temperature or no "
-          "scale; remove logit_scale, or a term's temperature");
-    }
     log_scale_ = std::log(config_.logit_scale().init());
     if (!shared || !config_.logit_scale().learnable()) return;
     parameters_.emplace_back("objective.log_scale", at::full({}, log_scale_, at::kFloat));

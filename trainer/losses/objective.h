@@ -31,8 +31,7 @@ struct LossResult {
 
 class LossObjective {
  public:
-  // ConfigError naming the field: no term, a weight that is not finite, a temperature or scale that is not positive, a
-  // logit_scale that no term uses.
+  // ConfigError naming the field: no term, a weight that is not finite, a temperature or scale that is not positive.
   explicit LossObjective(const Objective& config);
   // The same with tiles of another size, which changes the order of sums and the memory, nothing else: for tests.
   LossObjective(const Objective& config, const TileShape& shape);

@@ -1,0 +1,150 @@
+// `muster loss`: exactness that anyone can check, and what it says of inputs that cannot be.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "dataloader/formats/atomic_file.h"
+#include "dataloader/formats/safetensors.h"
+#include "tests/losses/loss_reference.h"
+#include "tests/support/child_process.h"
+#include "tests/support/reference_python.h"
+#include "tests/support/temporary_folder.h"
+
+namespace muster {
+namespace {
+
+using namespace loss_test;
+using testing::HasSubstr;
+
+constexpr double kLogScale = 2.718281828459045;
+
+class LossCommand : public testing::Test {
+ protected:
+  void write_config(const std::string& objective) {
+    write_file_atomically(folder_ / "config.textproto", "objective { " + objective + " }\n");
+  }
+
+  static NamedTensors inputs(const Batch& batch, at::ScalarType dtype) {
+    return {{"image", batch.image.to(dtype)},
+            {"text", batch.text.to(dtype)},
+            {"identity", batch.identity},
+            {"log_scale", at::full({}, kLogScale, at::kDouble)}};
+  }
+
+  void write_features(const NamedTensors& tensors) { write_safetensors(folder_ / "features.safetensors", tensors); }
+
+  std::vector<std::string> arguments() const {
+    return {muster_program(), "loss",
+            "--config",       folder_ / "config.textproto",
+            "--features",     folder_ / "features.safetensors",
+            "--out",          folder_ / "out.safetensors"};
+  }
+
+  void expect_refusal(const std::string& line, int exit_code = 2) {
+    const ProgramResult result = run_program(arguments());
+    EXPECT_EQ(result.exit_code, exit_code) << result.output;
+    EXPECT_THAT(result.output, HasSubstr(line));
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "out.safetensors"));
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(LossCommand, EqualsTheWholeBatchAtAnyNumberOfRanks) {
+  const std::string text = objectives().back();
+  write_config(text);
+  for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
+    const Batch exact = make_batch(19, 16, 8, 41);
+    const Batch batch{exact.image.to(dtype), exact.text.to(dtype), exact.identity};
+    write_features(inputs(batch, dtype));
+    const Answer expected = reference(parse_objective(text), batch, kLogScale);
+    for (const int ranks : {1, 3}) {
+      const ProgramResult run = run_program(ranks == 1 ? arguments() : under_mpirun(ranks, arguments()));
+      ASSERT_EQ(run.exit_code, 0) << run.output;
+      const std::string path = folder_ / "out.safetensors";
+      const NamedTensors out = read_safetensors(path);
+      LossResult result;
+      result.value = find_tensor(out, "loss", path).item<double>();
+      for (size_t i = 0; i < expected.terms.size(); ++i) {
+        result.terms.push_back(find_tensor(out, "loss." + std::to_string(i), path).item<double>());
+      }
+      result.gradient.pairs.push_back({"", find_tensor(out, "grad.image", path), find_tensor(out, "grad.text", path)});
+      EXPECT_EQ(result.gradient.pairs[0].image.scalar_type(), dtype);
+      const Errors errors = compare(result, expected, {19}, 0, find_tensor(out, "grad.log_scale", path).item<double>());
+      EXPECT_LE(errors.value, dtype == at::kDouble ? 1e-12 : 2e-5);
+      EXPECT_LE(errors.gradient, dtype == at::kDouble ? 1e-12 : 2e-5);
+      std::filesystem::remove(path);
+    }
+  }
+}
+
+TEST_F(LossCommand, AgreesWithNumPy) {
+  MUSTER_SKIP_WITHOUT_REFERENCE_PYTHON();
+  write_features(inputs(make_batch(17, 12, 7, 43), at::kDouble));
+  const std::vector<std::vector<std::string>> cases = {
+      {"info_nce {}", "info_nce", "scale"},
+      {"info_nce { positives: IDENTITY }", "info_nce_identity", "scale"},
+      {"sdm {}", "sdm", "scale"},
+      {"sdm { temperature: 0.05 }", "sdm", "0.05"},
+      {"triplet { margin: 0.2 }", "triplet", "1"}};
+  for (const auto& one : cases) {
+    write_config("term { " + one[0] + " }");
+    const ProgramResult run = run_program(arguments());
+    ASSERT_EQ(run.exit_code, 0) << run.output;
+    EXPECT_NO_THROW(
+        run_reference_python(MUSTER_SOURCE_DIR "/tests/peers/check_losses.py",
+                             {folder_ / "features.safetensors", folder_ / "out.safetensors", one[1], one[2]}));
+  }
+}
+
+TEST_F(LossCommand, RefusesWhatItCannotUse) {
+  const Batch batch = make_batch(5, 4, 3, 1);
+  const NamedTensors good = inputs(batch, at::kFloat);
+  write_features(good);
+  write_config("term { info_nce { positves: PAIR } }");
+  expect_refusal("positves");
+  write_config("");
+  expect_refusal("objective has no term");
+  write_config("term { sdm { temperature: -1 } }");
+  expect_refusal("objective.term[0].sdm.temperature: -1");
+  write_file_atomically(folder_ / "config.textproto", "train { steps: 1 }\n");
+  expect_refusal("no objective");
+  write_config("term { info_nce {} }");
+
+  NamedTensors bad = good;
+  bad.emplace_back("logit_bias", at::zeros({}, at::kFloat));
+  write_features(bad);
+  expect_refusal("'logit_bias' is given, but no term");
+  bad.back().first = "labels";
+  write_features(bad);
+  expect_refusal("'labels' is not an input");
+  bad = good;
+  bad[1].second = batch.text.narrow(0, 0, 4).to(at::kFloat);
+  write_features(bad);
+  expect_refusal("'text' is Float [4, 4]");
+  bad = good;
+  bad[2].second = batch.identity.to(at::kInt);
+  write_features(bad);
+  expect_refusal("'identity' is Int [5]");
+  bad = good;
+  bad[0].second = batch.image.to(at::kHalf);
+  write_features(bad);
+  expect_refusal("'image' is Half [5, 4]");
+  bad = good;
+  bad.erase(bad.begin());
+  write_features(bad);
+  expect_refusal("image");
+  bad = good;
+  bad[3].second = at::full({2}, 1.0, at::kFloat);
+  write_features(bad);
+  expect_refusal("'log_scale' is Float [2]");
+  bad = good;
+  bad[0].second = bad[0].second.clone();
+  bad[0].second[3][2].fill_(std::nan(""));
+  write_features(bad);
+  expect_refusal("the loss is not finite", 77);
+}
+
+}  // namespace
+}  // namespace muster

@@ -1,0 +1,195 @@
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <fmt/format.h>
+#include <google/protobuf/text_format.h>
+#include <time.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/local_communicator.h"
+#include "launch/error.h"
+#include "launch/process.h"
+#include "trainer/commands/commands.h"
+#include "trainer/commands/run_setup.h"
+#include "trainer/losses/objective.h"
+
+namespace muster {
+namespace {
+
+// Rows of the similarity matrix that the bare products hold at a time.
+constexpr int64_t kSlab = 4096;
+
+struct BenchArguments {
+  int64_t batch = 8192;
+  int64_t width = 512;
+  int threads = 0;
+  int runs = 5;
+  std::string objective = "term { info_nce { positives: IDENTITY } }";
+};
+
+double clock_seconds(clockid_t clock) {
+  timespec now{};
+  clock_gettime(clock, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+struct Seconds {
+  double wall = 0;
+  double cpu = 0;  // of all threads
+};
+
+Seconds time_of(const std::function<void()>& work) {
+  const Seconds start{clock_seconds(CLOCK_MONOTONIC), clock_seconds(CLOCK_PROCESS_CPUTIME_ID)};
+  work();
+  return {clock_seconds(CLOCK_MONOTONIC) - start.wall, clock_seconds(CLOCK_PROCESS_CPUTIME_ID) - start.cpu};
+}
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
+  return values[values.size() / 2];
+}
+
+// A line of /proc/self/status, in MiB.
+double memory_mib(const std::string& field) {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  while (status >> word) {
+    double kib = 0;
+    if (word == field + ":" && status >> kib) return kib / 1024;
+  }
+  throw DataError(fmt::format("/proc/self/status has no {}: memory cannot be measured here", field));
+}
+
+// How far the resident set rises above its present size while `work` runs, in MiB.
+double peak_growth_mib(const std::function<void()>& work) {
+  std::ofstream("/proc/self/clear_refs") << "5";
+  const double before = memory_mib("VmRSS");
+  work();
+  return memory_mib("VmHWM") - before;
+}
+
+Features draw_features(int64_t batch, int64_t width) {
+  at::Generator generator = at::detail::createCPUGenerator(1);
+  Features features;
+  features.pairs.push_back(
+      {"global", at::randn({batch, width}, generator, at::kFloat), at::randn({batch, width}, generator, at::kFloat)});
+  return features;
+}
+
+// The four products that any loss over all pairs needs, twice for the similarities and once for each gradient, with
+// nothing in between: the yardstick.
+class BareProducts {
+ public:
+  BareProducts(const Features& features, int64_t batch)
+      : image_(features.pairs[0].image),
+        text_(features.pairs[0].text),
+        slab_(at::empty({std::min(batch, kSlab), batch}, at::kFloat)),
+        d_image_(at::empty_like(image_)),
+        d_text_(at::empty_like(text_)) {}
+
+  void run() {
+    for (int64_t row = 0; row < image_.size(0); row += kSlab) {
+      const int64_t rows = std::min(kSlab, image_.size(0) - row);
+      const at::Tensor image = image_.narrow(0, row, rows);
+      at::Tensor similarities = slab_.narrow(0, 0, rows);
+      at::Tensor d_image = d_image_.narrow(0, row, rows);
+      at::mm_out(similarities, image, text_.t());
+      at::mm_out(similarities, image, text_.t());
+      at::mm_out(d_image, similarities, text_);
+      if (row == 0) {
+        at::mm_out(d_text_, similarities.t(), image);
+      } else {
+        at::addmm_out(d_text_, d_text_, similarities.t(), image);
+      }
+    }
+  }
+
+ private:
+  at::Tensor image_;
+  at::Tensor text_;
+  at::Tensor slab_;
+  at::Tensor d_image_;
+  at::Tensor d_text_;
+};
+
+void bench_loss(const BenchArguments& arguments, Process& process) {
+  if (process.world_size() > 1) throw ConfigError("muster bench loss measures one process; run it without mpirun");
+  start_computing(process, arguments.threads);
+  Objective config;
+  if (!google::protobuf::TextFormat::ParseFromString(arguments.objective, &config)) {
+    throw ConfigError(fmt::format("--objective: '{}' is no objective; give its terms, such as term {{ sdm {{ }} }}",
+                                  arguments.objective));
+  }
+  LossObjective objective(config);
+  LocalCommunicator local;
+  const auto evaluate = [&](const Features& features, const Labels& labels) {
+    objective.evaluate(features, labels, {}, local);
+  };
+  at::Generator generator = at::detail::createCPUGenerator(2);
+  Labels labels;
+  labels.identity = at::randint(std::max<int64_t>(1, arguments.batch / 2), {arguments.batch}, generator, at::kLong);
+  const Features features = draw_features(arguments.batch, arguments.width);
+
+  Labels few;
+  few.identity = labels.identity.narrow(0, 0, std::min<int64_t>(arguments.batch, 64));
+  evaluate(draw_features(few.identity.size(0), arguments.width), few);  // threads and code pages are not the loss's
+  const double gradients = 2.0 * static_cast<double>(arguments.batch * arguments.width) * sizeof(float) / (1 << 20);
+  const double peak = peak_growth_mib([&] { evaluate(features, labels); });
+
+  BareProducts products(features, arguments.batch);
+  products.run();
+  std::vector<double> loss_wall, loss_cpu, bare_wall, bare_cpu, ratios;
+  for (int run = 0; run < arguments.runs; ++run) {
+    const Seconds bare = time_of([&] { products.run(); });
+    const Seconds loss = time_of([&] { evaluate(features, labels); });
+    loss_wall.push_back(loss.wall);
+    loss_cpu.push_back(loss.cpu);
+    bare_wall.push_back(bare.wall);
+    bare_cpu.push_back(bare.cpu);
+    ratios.push_back(loss.cpu / bare.cpu);
+  }
+  const double flop = 8.0 * static_cast<double>(arguments.batch) * static_cast<double>(arguments.batch) *
+                      static_cast<double>(arguments.width);
+  fmt::print("loss of {} pairs of width {}, float32, {} threads, medians of {} interleaved runs: {}\n", arguments.batch,
+             arguments.width, at::get_num_threads(), arguments.runs, arguments.objective);
+  fmt::print("{:<24} {:>12} {:>12} {:>10}\n", "", "wall s", "cpu s", "GFLOP/s");
+  fmt::print("{:<24} {:>12.4f} {:>12.4f} {:>10.1f}\n", "evaluate", median(loss_wall), median(loss_cpu),
+             1e-9 * flop / median(loss_wall));
+  fmt::print("{:<24} {:>12.4f} {:>12.4f} {:>10.1f}\n", "four bare products", median(bare_wall), median(bare_cpu),
+             1e-9 * flop / median(bare_wall));
+  fmt::print("{:<24} {:>12.3f} {:>12.3f}\n", "ratio", median(loss_wall) / median(bare_wall), median(ratios));
+  fmt::print("peak memory {:.1f} MiB: {:.1f} MiB the two gradients, {:.1f} MiB beyond (rise of VmHWM over VmRSS)\n",
+             peak, gradients, peak - gradients);
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& app, Process& process) {
+  CLI::App* command = app.add_subcommand("bench", "Measure a part on this machine");
+  command->require_subcommand(1);
+  CLI::App* loss =
+      command->add_subcommand("loss", "Time and memory of the global loss against four bare matrix products");
+  const auto arguments = std::make_shared<BenchArguments>();
+  loss->add_option("--batch", arguments->batch, "Pairs")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  loss->add_option("--width", arguments->width, "Width of the features")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
+  loss->add_option("--threads", arguments->threads, "Threads; 0: all cores")->check(CLI::NonNegativeNumber);
+  loss->add_option("--runs", arguments->runs, "Runs of each")->check(CLI::Range(1, 1000))->capture_default_str();
+  loss->add_option("--objective", arguments->objective, "Its terms, in protobuf text format")->capture_default_str();
+  loss->callback([arguments, &process] { bench_loss(*arguments, process); });
+}
+
+}  // namespace muster
