@@ -1,7 +1,6 @@
 // Draws from a keyed stream: ranges, chances and weighted choices.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <initializer_list>
 

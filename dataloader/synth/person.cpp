@@ -1,5 +1,7 @@
 #include "dataloader/synth/person.h"
 
+#include <array>
+
 #include "dataloader/synth/dice.h"
 
 namespace muster::synth {

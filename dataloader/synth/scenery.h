@@ -2,6 +2,8 @@
 // shares of the picture's width and height, so that a scene looks the same at any size.
 #pragma once
 
+#include <array>
+
 #include "dataloader/synth/canvas.h"
 #include "dataloader/synth/dice.h"
 #include "dataloader/synth/view.h"

@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <utility>
 
+#include "dataloader/image.h"
 #include "dataloader/importers/ordered_workers.h"
 #include "dataloader/synth/camera.h"
 #include "dataloader/synth/caption.h"
@@ -79,11 +80,6 @@ Image paint(const Person& person, const View& view, int width, int height) {
 Set::Set(const Options& options) : options_(options) {
   check(options);
   splits_ = make_splits(options);
-}
-
-Image Set::draw(int64_t identity, int64_t view) const {
-  const Person person = make_person(options_.seed, identity);
-  return paint(person, make_view(options_.seed, identity, view, person), options_.width, options_.height);
 }
 
 StoreRecord Set::record(int64_t image) const {

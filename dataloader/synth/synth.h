@@ -8,7 +8,6 @@
 #include <functional>
 #include <vector>
 
-#include "dataloader/image.h"
 #include "dataloader/store.h"
 
 namespace muster::synth {
@@ -33,8 +32,6 @@ class Set {
   int64_t images() const { return options_.identities * options_.views; }
   Split split(int64_t identity) const { return splits_[static_cast<size_t>(identity)]; }
 
-  // The picture before JPEG. Any thread.
-  Image draw(int64_t identity, int64_t view) const;
   // Image number identity * views + view. Any thread.
   StoreRecord record(int64_t image) const;
 

@@ -16,8 +16,8 @@ void make_pose(Dice& dice, View& v, const Person& person) {
   v.arm_out = dice.uniform(0.05F, 0.2F);
   v.lean = v.walking ? dice.uniform(0.0F, 0.1F) : dice.uniform(-0.03F, 0.03F);
   v.phone_at_ear = person.carried == Carried::kPhone && dice.chance(0.45F);
-  v.head_turned = dice.chance(0.3F);
-  v.head_yaw = v.head_turned ? dice.uniform(-0.6F, 0.6F) : dice.uniform(-0.12F, 0.12F);
+  const bool looks_aside = dice.chance(0.3F);
+  v.head_yaw = looks_aside ? dice.uniform(-0.6F, 0.6F) : dice.uniform(-0.12F, 0.12F);
 }
 
 void make_camera(Dice& dice, View& v, const Person& person) {

@@ -22,7 +22,6 @@ struct View {
   float arm_out = 0;  // how far the arms are held off the body
   float lean = 0;
   bool phone_at_ear = false;
-  bool head_turned = false;
   float head_yaw = 0;  // added to yaw
 
   float scale = 0.9F;              // the person's height over the picture's

@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 
+#include "dataloader/image.h"
 #include "dataloader/importers/jsonl.h"
 #include "dataloader/synth/figure.h"
 #include "dataloader/synth/jsonl_folder.h"
