@@ -34,7 +34,8 @@ std::vector<int64_t> identities_of_captions(const Store& store, const std::vecto
 
 // encode(numbers) of this rank's slice of `all`, `batch` rows at a time; [n, width].
 template <typename Encode>
-at::Tensor embed_rows(const std::vector<int64_t>& all, Slice slice, int64_t batch, int64_t width, const Encode& encode) {
+at::Tensor embed_rows(const std::vector<int64_t>& all, Slice slice, int64_t batch, int64_t width,
+                      const Encode& encode) {
   std::vector<at::Tensor> parts = {at::empty({0, width}, at::kFloat)};
   for (int64_t done = 0; done < slice.count; done += batch) {
     const auto begin = all.begin() + slice.first + done;

@@ -9,8 +9,8 @@
 
 namespace muster {
 
-// One pair of feature matrices, raw (losses normalise): rows of `image` and `text` belong together. Most models have one
-// pair, named "global".
+// One pair of feature matrices, raw (losses normalise): rows of `image` and `text` belong together. Most models have
+// one pair, named "global".
 struct FeaturePair {
   std::string name;
   at::Tensor image;  // [b, d]
@@ -19,9 +19,9 @@ struct FeaturePair {
 
 struct Features {
   std::vector<FeaturePair> pairs;
-  at::Tensor image_tokens;   // [b, R, d], undefined if the model gives none
-  at::Tensor text_tokens;    // [T, d] packed, undefined if the model gives none
-  at::Tensor text_offsets;   // [b + 1] int64 into text_tokens
+  at::Tensor image_tokens;  // [b, R, d], undefined if the model gives none
+  at::Tensor text_tokens;   // [T, d] packed, undefined if the model gives none
+  at::Tensor text_offsets;  // [b + 1] int64 into text_tokens
 };
 
 // All [b] int64, CPU.

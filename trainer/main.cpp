@@ -1,7 +1,7 @@
 // muster: trains image-text retrieval models on one machine or a cluster. See README.md.
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <unistd.h>
+#include <CLI/CLI.hpp>
 
 #include <cstdio>
 #include <exception>
@@ -37,7 +37,8 @@ int fail(Process& process, ExitCode code, const std::string& line) {
 
 int run(int argc, char** argv, Process& process) {
   CLI::App app("Trains image-text retrieval models on one machine or, under mpirun or srun, on many.", "muster");
-  app.set_version_flag("--version", fmt::format("muster {} ({}), LibTorch {}", MUSTER_VERSION, MUSTER_COMMIT, MUSTER_LIBTORCH));
+  app.set_version_flag("--version",
+                       fmt::format("muster {} ({}), LibTorch {}", MUSTER_VERSION, MUSTER_COMMIT, MUSTER_LIBTORCH));
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
   add_import_command(app, process);

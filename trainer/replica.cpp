@@ -17,7 +17,8 @@ namespace muster {
 
 NamedTensors replica_tensors(const Model& model, const LossObjective& objective) {
   NamedTensors tensors;
-  for (const auto& parameter : model.named_parameters()) tensors.emplace_back(parameter.key(), parameter.value().detach());
+  for (const auto& parameter : model.named_parameters())
+    tensors.emplace_back(parameter.key(), parameter.value().detach());
   for (const auto& buffer : model.named_buffers()) tensors.emplace_back(buffer.key(), buffer.value());
   for (const auto& [name, tensor] : objective.parameters()) tensors.emplace_back(name, tensor.detach());
   return tensors;
@@ -25,17 +26,19 @@ NamedTensors replica_tensors(const Model& model, const LossObjective& objective)
 
 void copy_tensors(const NamedTensors& from, const NamedTensors& into, const std::string& where) {
   if (from.size() != into.size()) {
-    throw DataError(fmt::format("{} is a checkpoint of another model: it has {} tensors, this model {}; give the config "
-                                "it was made with, or another --run",
-                                where, from.size(), into.size()));
+    throw DataError(
+        fmt::format("{} is a checkpoint of another model: it has {} tensors, this model {}; give the config "
+                    "it was made with, or another --run",
+                    where, from.size(), into.size()));
   }
   const at::NoGradGuard no_grad;
   for (const auto& [name, tensor] : into) {
     const at::Tensor& source = find_tensor(from, name, where);
     if (source.sizes() != tensor.sizes() || source.scalar_type() != tensor.scalar_type()) {
-      throw DataError(fmt::format("{} is a checkpoint of another model: {} has shape [{}] there and [{}] here; give the "
-                                  "config it was made with, or another --run",
-                                  where, name, fmt::join(source.sizes(), ", "), fmt::join(tensor.sizes(), ", ")));
+      throw DataError(
+          fmt::format("{} is a checkpoint of another model: {} has shape [{}] there and [{}] here; give the "
+                      "config it was made with, or another --run",
+                      where, name, fmt::join(source.sizes(), ", "), fmt::join(tensor.sizes(), ", ")));
     }
     tensor.copy_(source);
   }
@@ -56,9 +59,10 @@ void check_replicas_equal(const NamedTensors& tensors, int64_t step, Communicato
   communicator.all_reduce(smallest, ReduceOp::kMin, "replica check").wait();
   communicator.all_reduce(largest, ReduceOp::kMax, "replica check").wait();
   if (smallest.item<int64_t>() != largest.item<int64_t>()) {
-    throw std::logic_error(fmt::format("after step {} the ranks hold different weights (rank {} has checksum {:016x}); "
-                                       "the checkpoint before is good",
-                                       step, communicator.rank(), hash));
+    throw std::logic_error(
+        fmt::format("after step {} the ranks hold different weights (rank {} has checksum {:016x}); "
+                    "the checkpoint before is good",
+                    step, communicator.rank(), hash));
   }
 }
 

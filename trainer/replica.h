@@ -15,14 +15,15 @@ namespace muster {
 // The model's parameters and buffers and the objective's parameters, sharing their memory.
 NamedTensors replica_tensors(const Model& model, const LossObjective& objective);
 
-// Copies a checkpoint's tensors into `into`. DataError naming the first tensor that is missing, left over, or of another
-// shape: the checkpoint is of another model.
+// Copies a checkpoint's tensors into `into`. DataError naming the first tensor that is missing, left over, or of
+// another shape: the checkpoint is of another model.
 void copy_tensors(const NamedTensors& from, const NamedTensors& into, const std::string& where);
 
 // Collective. Every rank ends with rank 0's tensors.
 void broadcast_tensors(const NamedTensors& tensors, Communicator& communicator, const std::string& name);
 
-// Collective. std::logic_error naming the step if the ranks' tensors differ in any bit: replicas that drift would break every promise.
+// Collective. std::logic_error naming the step if the ranks' tensors differ in any bit: replicas that drift would break
+// every promise.
 void check_replicas_equal(const NamedTensors& tensors, int64_t step, Communicator& communicator);
 
 // Collective. Rank 0's message on every rank.

@@ -25,7 +25,7 @@ constexpr size_t kMaxConfigBytes = 1 << 20;
 
 // Fields that a later part of a run may change.
 constexpr std::array<std::string_view, 9> kFree = {
-    "comm.",          "data.workers",     "data.prefetch",      "train.chunk",      "train.threads",
+    "comm.",           "data.workers",      "data.prefetch",     "train.chunk",          "train.threads",
     "train.log_every", "train.evaluation.", "train.checkpoint.", "data.tokenizer.merges"};
 
 bool is_free(const std::string& field) {
@@ -72,36 +72,46 @@ void check_continues(const std::string& run_dir, const std::string& there, const
   const auto old_fields = keep_deciding(flatten(there));
   const auto new_fields = keep_deciding(flatten(here));
   const auto value_in = [](const auto& fields, const std::string& name) -> std::string {
-    const auto found = std::find_if(fields.begin(), fields.end(), [&](const auto& field) { return field.first == name; });
+    const auto found =
+        std::find_if(fields.begin(), fields.end(), [&](const auto& field) { return field.first == name; });
     return found == fields.end() ? "not set" : found->second;
   };
   for (const auto* fields : {&old_fields, &new_fields}) {
     for (const auto& field : *fields) {
       const std::string before = value_in(old_fields, field.first), now = value_in(new_fields, field.first);
       if (before == now) continue;
-      throw ConfigError(fmt::format("{} holds a run of another config: {} is {} there and {} here; give another --run, "
-                                    "or continue with --config {}",
-                                    run_dir, field.first, before, now, config_path(run_dir)));
+      throw ConfigError(
+          fmt::format("{} holds a run of another config: {} is {} there and {} here; give another --run, "
+                      "or continue with --config {}",
+                      run_dir, field.first, before, now, config_path(run_dir)));
     }
   }
 }
 
 }  // namespace
 
-std::string config_path(const std::string& run_dir) { return run_dir + "/config.textproto"; }
-std::string report_path(const std::string& run_dir) { return run_dir + "/report.html"; }
+std::string config_path(const std::string& run_dir) {
+  return run_dir + "/config.textproto";
+}
+std::string report_path(const std::string& run_dir) {
+  return run_dir + "/report.html";
+}
+
+void check_run_folder(const std::string& run_dir, const std::string& config) {
+  if (fs::exists(config_path(run_dir))) check_continues(run_dir, read_run_config(run_dir), config);
+}
 
 void open_run_folder(const std::string& run_dir, const std::string& config) {
   std::error_code error;
   fs::create_directories(run_dir, error);
   if (error) throw DataError(fmt::format("{}: cannot make the run folder: {}", run_dir, error.message()));
-  if (fs::exists(config_path(run_dir))) check_continues(run_dir, read_run_config(run_dir), config);
   write_file_atomically(config_path(run_dir), config);
 }
 
 std::string read_run_config(const std::string& run_dir) {
   if (!fs::exists(config_path(run_dir))) {
-    throw ConfigError(fmt::format("{} holds no run (no config.textproto in it); give the folder of muster train --run", run_dir));
+    throw ConfigError(
+        fmt::format("{} holds no run (no config.textproto in it); give the folder of muster train --run", run_dir));
   }
   return read_file(config_path(run_dir), kMaxConfigBytes);
 }

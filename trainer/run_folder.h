@@ -12,9 +12,12 @@ namespace muster {
 std::string config_path(const std::string& run_dir);
 std::string report_path(const std::string& run_dir);
 
-// Makes the folder if it is not there and writes the resolved config into it; if a config is there already, checks
-// that `config` (resolved, text format) continues that run. ConfigError names the first field that decides results and
-// differs. Fields that decide speed, memory or output only may differ; they are listed in run_folder.cpp.
+// Checks that `config` (resolved, text format) continues the run that is in the folder, if there is one; touches
+// nothing. ConfigError names the first field that decides results and differs. Fields that decide speed, memory or
+// output only may differ; they are listed in run_folder.cpp.
+void check_run_folder(const std::string& run_dir, const std::string& config);
+
+// Makes the folder if it is not there and writes the resolved config into it.
 void open_run_folder(const std::string& run_dir, const std::string& config);
 
 // ConfigError if `run_dir` holds no run.

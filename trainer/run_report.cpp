@@ -112,11 +112,11 @@ void add_image_queries(ReportData& report, const Ranking& ranking, const Store& 
     const auto identity_of = [&](int64_t row) {
       return store.identity(image_of_caption(store, split.images, caption_at(row)));
     };
-    query.rank_of_first_right = walk_hits(ranking, static_cast<int64_t>(q), store.identity(image), identity_of,
-                                          [&](int64_t row, double score, bool right) {
-                                            query.hits.push_back({store.caption(caption_at(row)),
-                                                                  store.identity_name(identity_of(row)), score, right});
-                                          });
+    query.rank_of_first_right = walk_hits(
+        ranking, static_cast<int64_t>(q), store.identity(image), identity_of,
+        [&](int64_t row, double score, bool right) {
+          query.hits.push_back({store.caption(caption_at(row)), store.identity_name(identity_of(row)), score, right});
+        });
     report.image_queries.push_back(std::move(query));
   }
 }

@@ -11,7 +11,8 @@ namespace muster {
 
 // Collective. Rank 0 writes `path`: curves from run_dir's metrics, the retrieval table, and some queries of both
 // directions with their best hits, taken evenly over the split.
-void write_run_report(const std::string& path, const std::string& run_dir, const std::string& config, const Store& store,
-                      const SplitEmbeddings& embeddings, const EvaluationRecord& record, Communicator& communicator);
+void write_run_report(const std::string& path, const std::string& run_dir, const std::string& config,
+                      const Store& store, const SplitEmbeddings& embeddings, const EvaluationRecord& record,
+                      Communicator& communicator);
 
 }  // namespace muster

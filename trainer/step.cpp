@@ -44,7 +44,8 @@ Features join(const std::vector<Features>& chunks) {
       text.push_back(chunk.pairs[pair].text.detach());
     }
     const bool one = chunks.size() == 1;
-    joined.pairs.push_back({chunks.front().pairs[pair].name, one ? image[0] : at::cat(image), one ? text[0] : at::cat(text)});
+    joined.pairs.push_back(
+        {chunks.front().pairs[pair].name, one ? image[0] : at::cat(image), one ? text[0] : at::cat(text)});
   }
   return joined;
 }
@@ -88,9 +89,10 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
   const Labels labels{batch.identity, batch.image_id, batch.position};
   const LossResult loss = objective_.evaluate(join(features), labels, progress, communicator_);
   if (!std::isfinite(loss.value)) {
-    throw NonFiniteError(fmt::format("step {}: the loss is {}; nothing was changed since the step before. Lower "
-                                     "train.optimizer.rate or set train.clip_norm, and continue from a checkpoint",
-                                     progress.step + 1, loss.value));
+    throw NonFiniteError(
+        fmt::format("step {}: the loss is not finite; nothing was changed since the step before. Lower "
+                    "train.optimizer.rate or set train.clip_norm, and train anew or from a checkpoint",
+                    progress.step + 1));
   }
   const auto& own = objective_.parameters();
   for (size_t i = 0; i < own.size(); ++i) own[i].second.mutable_grad().add_(loss.parameter_grads[i]);
@@ -106,9 +108,10 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
 StepResult TrainingStep::run(const Batch& batch, const Progress& progress, double rate_factor) {
   const StepResult result = compute_gradients(batch, progress);
   if (!std::isfinite(result.gradient_norm)) {
-    throw NonFiniteError(fmt::format("step {}: the gradient's norm is {}; nothing was changed since the step before. "
-                                     "Lower train.optimizer.rate or set train.clip_norm, and continue from a checkpoint",
-                                     progress.step + 1, result.gradient_norm));
+    throw NonFiniteError(
+        fmt::format("step {}: the gradient is not finite; nothing was changed since the step before. "
+                    "Lower train.optimizer.rate or set train.clip_norm, and train anew or from a checkpoint",
+                    progress.step + 1));
   }
   const bool clip = options_.clip_norm > 0 && result.gradient_norm > options_.clip_norm;
   optimizer_.step(rate_factor, clip ? options_.clip_norm / result.gradient_norm : 1.0);

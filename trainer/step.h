@@ -15,8 +15,8 @@ namespace muster {
 
 struct StepOptions {
   uint64_t seed = 0;
-  int64_t chunk = 0;      // rows per forward; 0: all at once
-  double clip_norm = 0;   // 0: never
+  int64_t chunk = 0;     // rows per forward; 0: all at once
+  double clip_norm = 0;  // 0: never
 };
 
 struct StepResult {
@@ -26,8 +26,8 @@ struct StepResult {
   double reduce_wait_seconds = 0;
 };
 
-// Ties the parts of a step together; all must outlive it. Every rank calls run() with its slice of the same global batch
-// (a slice may be empty).
+// Ties the parts of a step together; all must outlive it. Every rank calls run() with its slice of the same global
+// batch (a slice may be empty).
 class TrainingStep {
  public:
   // `trainable`: the parameters that `reducer` and `optimizer` were made with, in their order.

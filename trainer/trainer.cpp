@@ -24,6 +24,7 @@
 #include "trainer/replica.h"
 #include "trainer/report/metrics_log.h"
 #include "trainer/report/progress_line.h"
+#include "trainer/run_folder.h"
 #include "trainer/schedule.h"
 #include "trainer/step.h"
 
@@ -31,7 +32,9 @@ namespace muster {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 // The objective's and the model's parameters that are trained; the frozen ones are cut off from autograd.
 NamedParameters take_trainable(Model& model, const LossObjective& objective, const OptimizerConfig& config) {
@@ -62,7 +65,6 @@ class Trainer::Impl {
   Impl(const RunSettings& settings, const std::string& config, const Store& store, const std::string& run_dir,
        Communicator& communicator)
       : settings_(settings),
-        train_(settings.train),
         config_(config),
         store_(store),
         run_dir_(run_dir),
@@ -77,20 +79,25 @@ class Trainer::Impl {
         tokenizer_(make_tokenizer(settings.data.tokenizer())),
         sampler_(make_sampler(store, Split::kTrain, settings.data, train_.global_batch(), train_.seed())),
         total_steps_(count_steps(train_, sampler_.steps_per_epoch())) {
+    if (train_.global_batch() < communicator.size()) {
+      throw ConfigError(fmt::format("train.global_batch is {}, fewer than the {} ranks; start at most {} ranks",
+                                    train_.global_batch(), communicator.size(), train_.global_batch()));
+    }
     if (communicator.rank() == 0) checkpoints_.emplace(run_dir, train_.checkpoint());
     state_.set_seed(train_.seed());
     state_.set_store_fingerprint(store.fingerprint());
     resume();
-    if (communicator.rank() == 0) {
-      log_header();
-      metrics_.emplace(run_dir, state_.step());
-    }
     const Shard shard{communicator.rank(), communicator.size()};
     loader_.emplace(store, Split::kTrain, settings.data, input_size(settings.model), *tokenizer_,
                     SampleStream{train_.seed(), train_.global_batch(), shard, state_.step(), total_steps_});
   }
 
   bool run(int64_t stop_after) {
+    if (communicator_.rank() == 0) {
+      open_run_folder(run_dir_, config_);
+      metrics_.emplace(run_dir_, state_.step());
+      log_header();
+    }
     communicator_.set_phase("training", 0);
     start_interval();
     while (state_.step() < total_steps_) {
@@ -128,9 +135,7 @@ class Trainer::Impl {
     return result;
   }
 
-  double epoch() const {
-    return static_cast<double>(state_.step()) / static_cast<double>(sampler_.steps_per_epoch());
-  }
+  double epoch() const { return static_cast<double>(state_.step()) / static_cast<double>(sampler_.steps_per_epoch()); }
 
   void log_step(const StepResult& result) {
     const double elapsed = seconds_since(interval_start_);
@@ -229,8 +234,8 @@ class Trainer::Impl {
   void take(const Snapshot& snapshot) {
     const std::string where = fmt::format("{}/checkpoints step {}", run_dir_, snapshot.state.step());
     if (snapshot.state.store_fingerprint() != store_.fingerprint()) {
-      throw ConfigError(fmt::format("{} was trained on another store than {}; give that store, or another --run", run_dir_,
-                                    store_.path()));
+      throw ConfigError(fmt::format("{} was trained on another store than {}; give that store, or another --run",
+                                    run_dir_, store_.path()));
     }
     copy_tensors(snapshot.model, replica_tensors(*model_, objective_), where);
     optimizer_.load_state(snapshot.optimizer, where);
@@ -244,7 +249,8 @@ class Trainer::Impl {
                          static_cast<double>(total_steps_) / static_cast<double>(sampler_.steps_per_epoch()),
                          sampler_.steps_per_epoch()));
     for (const std::string& group : optimizer_.describe_groups()) log_info(group);
-    if (state_.step() > 0) log_info(fmt::format("continuing {} after step {} of {}", run_dir_, state_.step(), total_steps_));
+    if (state_.step() > 0)
+      log_info(fmt::format("continuing {} after step {} of {}", run_dir_, state_.step(), total_steps_));
   }
 
   const RunSettings settings_;
@@ -278,8 +284,14 @@ Trainer::Trainer(const RunSettings& settings, const std::string& config, const S
                  Communicator& communicator)
     : impl_(std::make_unique<Impl>(settings, config, store, run_dir, communicator)) {}
 Trainer::~Trainer() = default;
-bool Trainer::run(int64_t stop_after) { return impl_->run(stop_after); }
-int64_t Trainer::step() const { return impl_->step(); }
-int64_t Trainer::total_steps() const { return impl_->total_steps(); }
+bool Trainer::run(int64_t stop_after) {
+  return impl_->run(stop_after);
+}
+int64_t Trainer::step() const {
+  return impl_->step();
+}
+int64_t Trainer::total_steps() const {
+  return impl_->total_steps();
+}
 
 }  // namespace muster

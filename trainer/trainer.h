@@ -12,13 +12,14 @@
 
 namespace muster {
 
-// Makes model, objective, optimizer, loader and reducer from the settings; continues from the newest complete checkpoint
-// in `run_dir` if there is one, so that the run's losses, samples and weights are bit-equal to one that never stopped
-// (same binary, CPU type, world size and threads; at another world size the same samples).
+// Makes model, objective, optimizer, loader and reducer from the settings; continues from the newest complete
+// checkpoint in `run_dir` if there is one, so that the run's losses, samples and weights are bit-equal to one that
+// never stopped (same binary, CPU type, world size and threads; at another world size the same samples).
 class Trainer {
  public:
-  // Collective. `config` is the resolved config's text, kept with each checkpoint; `communicator` and `store` must outlive the trainer.
-  // ConfigError: fewer training samples than train.global_batch or than ranks; a checkpoint of another model or store.
+  // Collective. `config` is the resolved config's text, kept with each checkpoint; `communicator` and `store` must
+  // outlive the trainer. ConfigError: fewer training samples than train.global_batch or than ranks; a checkpoint of
+  // another model or store.
   Trainer(const RunSettings& settings, const std::string& config, const Store& store, const std::string& run_dir,
           Communicator& communicator);
   ~Trainer();

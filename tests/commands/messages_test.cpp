@@ -1,5 +1,5 @@
-// What a user reads when something is wrong: one line that says what, where and what to do; a non-zero exit code; nothing
-// half-written. tests/golden/messages.txt holds the lines; DIR stands for the test's folder.
+// What a user reads when something is wrong: one line that says what, where and what to do; a non-zero exit code;
+// nothing half-written. tests/golden/messages.txt holds the lines; DIR stands for the test's folder.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -34,7 +34,9 @@ objective { term { info_nce {} } }
 train { global_batch: 8 steps: 4 threads: 1 }
 )";
 
-void write(const std::string& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
+void write(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
 
 std::string read(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -86,8 +88,8 @@ class MessagesTest : public testing::Test {
   }
 
   std::vector<std::string> train(const std::string& run = "run", std::vector<std::string> more = {}) const {
-    std::vector<std::string> argv = {muster_program(), "train", "--config", folder_ / "config.textproto", "--data",
-                                     store(),          "--run", folder_ / run};
+    std::vector<std::string> argv = {muster_program(), "train", "--config", folder_ / "config.textproto",
+                                     "--data",         store(), "--run",    folder_ / run};
     argv.insert(argv.end(), more.begin(), more.end());
     return argv;
   }
@@ -143,7 +145,8 @@ TEST_F(MessagesTest, Config) {
 }
 
 TEST_F(MessagesTest, Import) {
-  expect_message("no manifest", {muster_program(), "import", "jsonl", folder_ / "absent.jsonl", "--out", folder_ / "imported"});
+  expect_message("no manifest",
+                 {muster_program(), "import", "jsonl", folder_ / "absent.jsonl", "--out", folder_ / "imported"});
   expect_message("not JSON", import_line("{\"image\": "));
   expect_message("wrong type", import_line(R"({"image": 3, "captions": ["a"]})"));
   expect_message("absent image", import_line(R"({"image": "absent.jpg", "captions": ["a"]})"));

@@ -1,5 +1,5 @@
-// kill -9 of a whole job under mpirun, at moments nobody chose, then the same command again: the finished run equals one
-// that was never touched, bit for bit.
+// kill -9 of a whole job under mpirun, at moments nobody chose, then the same command again: the finished run equals
+// one that was never touched, bit for bit.
 #include <gtest/gtest.h>
 #include <signal.h>
 
@@ -92,7 +92,8 @@ TEST_F(KillTest, KillNineOfTheWholeJobThenTheSameCommandEndsBitEqual) {
 TEST_F(KillTest, OneRankKilledEndsTheJobAndTheSameCommandEndsBitEqual) {
   ASSERT_EQ(run_program(train_command("unbroken", 2)).exit_code, 0);
   ChildProcess job(train_command("killed", 2));
-  ASSERT_TRUE(job.wait_until([&] { return lines_of(folder_ / "killed/metrics.jsonl") >= 20; }, std::chrono::seconds(120)));
+  ASSERT_TRUE(
+      job.wait_until([&] { return lines_of(folder_ / "killed/metrics.jsonl") >= 20; }, std::chrono::seconds(120)));
   // One of the ranks, not mpirun.
   const ProgramResult rank = run_program({"pkill", "-KILL", "-n", "-f", folder_ / "killed"});
   ASSERT_EQ(rank.exit_code, 0);
@@ -105,7 +106,8 @@ TEST_F(KillTest, OneRankKilledEndsTheJobAndTheSameCommandEndsBitEqual) {
 TEST_F(KillTest, Usr1SavesAndStopsWith75AndTheSameCommandContinues) {
   ASSERT_EQ(run_program(train_command("unbroken", 2)).exit_code, 0);
   ChildProcess job(train_command("stopped", 2));
-  ASSERT_TRUE(job.wait_until([&] { return lines_of(folder_ / "stopped/metrics.jsonl") >= 10; }, std::chrono::seconds(120)));
+  ASSERT_TRUE(
+      job.wait_until([&] { return lines_of(folder_ / "stopped/metrics.jsonl") >= 10; }, std::chrono::seconds(120)));
   kill(job.pid(), SIGUSR1);  // mpirun passes it on
   const ProgramResult stopped = job.wait();
   EXPECT_EQ(stopped.exit_code, 75) << stopped.output;

@@ -60,7 +60,8 @@ ChildProcess::ChildProcess(const std::vector<std::string>& argv) {
   if (pid_ == 0) {
     setpgid(0, 0);
     // A test program under mpirun must not lend its own world to the program it starts.
-    for (const char* name : {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMIX_NAMESPACE"}) unsetenv(name);
+    for (const char* name : {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMIX_NAMESPACE"})
+      unsetenv(name);
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     const int null = open("/dev/null", O_RDONLY);
@@ -112,7 +113,9 @@ ProgramResult ChildProcess::wait() {
   return {WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_), text.str()};
 }
 
-ProgramResult run_program(const std::vector<std::string>& argv) { return ChildProcess(argv).wait(); }
+ProgramResult run_program(const std::vector<std::string>& argv) {
+  return ChildProcess(argv).wait();
+}
 
 std::vector<std::string> under_mpirun(int ranks, std::vector<std::string> argv) {
   const std::vector<std::string> launcher = {"mpirun", "--oversubscribe", "-n", std::to_string(ranks)};
@@ -120,6 +123,8 @@ std::vector<std::string> under_mpirun(int ranks, std::vector<std::string> argv) 
   return argv;
 }
 
-std::string muster_program() { return MUSTER_BINARY_DIR "/muster"; }
+std::string muster_program() {
+  return MUSTER_BINARY_DIR "/muster";
+}
 
 }  // namespace muster

@@ -8,7 +8,9 @@ namespace {
 muster::Process* process_of_this_program = nullptr;
 }
 
-muster::Process& muster::test_process() { return *process_of_this_program; }
+muster::Process& muster::test_process() {
+  return *process_of_this_program;
+}
 
 int main(int argc, char** argv) {
   muster::Process process(&argc, &argv);

@@ -32,7 +32,9 @@ void write_tiny_store(const std::string& path, int identities) {
       record.captions = {fmt::format("a picture of thing number {} seen from side {}", identity, view),
                          fmt::format("thing {}", identity)};
       record.identity = fmt::format("thing {}", identity);
-      record.split = identity >= identities - 2 ? Split::kVal : identity >= identities - 4 ? Split::kTest : Split::kTrain;
+      record.split = identity >= identities - 2   ? Split::kVal
+                     : identity >= identities - 4 ? Split::kTest
+                                                  : Split::kTrain;
       writer.add(record);
     }
   }

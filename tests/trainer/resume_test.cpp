@@ -1,5 +1,5 @@
-// The promise "unkillable", in one process: a run stopped after any step and continued equals the run that never stopped,
-// bit for bit. tests/fault kills real processes.
+// The promise "unkillable", in one process: a run stopped after any step and continued equals the run that never
+// stopped, bit for bit. tests/fault kills real processes.
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_store.h"
 
@@ -86,7 +86,9 @@ void train(const std::string& store_path, const std::string& run_dir, int ranks,
   });
 }
 
-std::string final_checkpoint(const std::string& run_dir) { return run_dir + "/checkpoints/step_0000000024/"; }
+std::string final_checkpoint(const std::string& run_dir) {
+  return run_dir + "/checkpoints/step_0000000024/";
+}
 
 class ResumeTest : public testing::TestWithParam<int> {};
 
@@ -121,7 +123,9 @@ TEST(ResumeTest, AnotherWorldSizeSeesTheSameSamples) {
   train(folder / "store", folder / "many", 3, 7);
   train(folder / "store", folder / "many", 2, 13);
   train(folder / "store", folder / "many", 1, kSteps);
-  EXPECT_EQ(bytes_of(final_checkpoint(folder / "many") + "state.textproto").find("samples_seen: 192") != std::string::npos, true);
+  EXPECT_EQ(
+      bytes_of(final_checkpoint(folder / "many") + "state.textproto").find("samples_seen: 192") != std::string::npos,
+      true);
   std::istringstream one(curve_of(folder / "one")), many(curve_of(folder / "many"));
   int64_t step_one = 0, step_many = 0;
   double loss_one = 0, loss_many = 0, norm = 0;

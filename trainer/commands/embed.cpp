@@ -1,6 +1,6 @@
 #include <ATen/ops/empty.h>
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <memory>
 #include <string>

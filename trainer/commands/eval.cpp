@@ -1,5 +1,5 @@
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <ATen/ops/empty.h>
 
@@ -50,7 +50,8 @@ EmbeddingRows take_rows(const NamedTensors& tensors, const std::string& features
   const at::Tensor& rows = find_tensor(tensors, features, path);
   const at::Tensor& ids = find_tensor(tensors, identity, path);
   if (rows.dim() != 2 || ids.dim() != 1 || ids.size(0) != rows.size(0) || ids.scalar_type() != at::kLong) {
-    throw DataError(fmt::format("{}: '{}' must be [n, width] floating point and '{}' [n] int64", path, features, identity));
+    throw DataError(
+        fmt::format("{}: '{}' must be [n, width] floating point and '{}' [n] int64", path, features, identity));
   }
   const std::vector<int64_t> cut = split_rows(rows.size(0), communicator.size());
   int64_t begin = 0;
@@ -67,7 +68,8 @@ void evaluate_file(const EvalArguments& arguments, Process& process) {
   const EmbeddingRows texts = take_rows(tensors, "text", "text_identity", arguments.embeddings, *communicator);
   const RetrievalMetrics text_to_image = evaluate_retrieval(texts, images, *communicator);
   const RetrievalMetrics image_to_text = evaluate_retrieval(images, texts, *communicator);
-  if (process.rank() == 0) fmt::print("{}\n{}", arguments.embeddings, format_retrieval_table(text_to_image, image_to_text));
+  if (process.rank() == 0)
+    fmt::print("{}\n{}", arguments.embeddings, format_retrieval_table(text_to_image, image_to_text));
 }
 
 }  // namespace

@@ -26,7 +26,8 @@ Snapshot read_checkpoint(const std::string& run_dir, const std::string& which, c
   if (which == "newest") return std::move(*newest);
   if (which == "best") {
     if (!newest->state.has_best_step()) {
-      throw ConfigError(fmt::format("{} was never evaluated on val, so it has no best checkpoint; use --checkpoint newest", run_dir));
+      throw ConfigError(
+          fmt::format("{} was never evaluated on val, so it has no best checkpoint; use --checkpoint newest", run_dir));
     }
     return checkpoints.load(newest->state.best_step());
   }
@@ -54,8 +55,9 @@ void start_computing(const Process& process, int threads) {
 }
 
 TrainedRun load_trained_run(const std::string& run_dir, const std::string& checkpoint, Communicator& communicator) {
+  const std::string text = read_run_config(run_dir);
   const RunConfig config = load_run_config(config_path(run_dir), {});
-  TrainedRun run{to_settings(config), read_run_config(run_dir), make_model(config.model(), config.train().seed()), 0};
+  TrainedRun run{to_settings(config), text, make_model(config.model(), config.train().seed()), 0};
   const LossObjective objective(config.objective());
   const NamedTensors tensors = replica_tensors(*run.model, objective);
   std::string step;

@@ -25,7 +25,8 @@ struct TrainedRun {
   int64_t step = 0;
 };
 
-// Collective: rank 0 reads. `checkpoint`: "newest", "best" (on val) or a step's number. ConfigError: no run, no checkpoint.
+// Collective: rank 0 reads. `checkpoint`: "newest", "best" (on val) or a step's number. ConfigError: no run, no
+// checkpoint.
 TrainedRun load_trained_run(const std::string& run_dir, const std::string& checkpoint, Communicator& communicator);
 
 }  // namespace muster

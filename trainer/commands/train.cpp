@@ -1,5 +1,5 @@
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <limits>
 #include <memory>
@@ -39,9 +39,9 @@ void train(const TrainArguments& arguments, Process& process) {
   }
   start_computing(process, config.train().threads());
   install_signal_handlers(process.world_size() == 1);
+  check_run_folder(arguments.run_dir, text);
   const Store store(arguments.store);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm());
-  if (communicator->rank() == 0) open_run_folder(arguments.run_dir, text);
   Trainer trainer(to_settings(config), text, store, arguments.run_dir, *communicator);
   if (!trainer.run(arguments.stop_after)) {
     throw Error(ExitCode::kStoppedAfterSave,
@@ -55,13 +55,15 @@ void train(const TrainArguments& arguments, Process& process) {
 }  // namespace
 
 void add_train_command(CLI::App& app, Process& process) {
-  CLI::App* command = app.add_subcommand("train", "Train a model; continues by itself from the run folder's newest checkpoint");
+  CLI::App* command =
+      app.add_subcommand("train", "Train a model; continues by itself from the run folder's newest checkpoint");
   const auto arguments = std::make_shared<TrainArguments>();
   command->add_option("--config", arguments->config, "Run config (protobuf text format), see configs/")->required();
   command->add_option("--data", arguments->store, "Store made by muster import or synth")->required();
   command->add_option("--run", arguments->run_dir, "Run folder: checkpoints, metrics, report")->required();
   command->add_option("--set", arguments->overrides, "Override a field: --set train.global_batch=512")->take_all();
-  command->add_option("--stop-after", arguments->stop_after, "Save and stop once this many steps are done (exit code 75)")
+  command
+      ->add_option("--stop-after", arguments->stop_after, "Save and stop once this many steps are done (exit code 75)")
       ->check(CLI::PositiveNumber);
   command->add_flag("--print-config", arguments->print_config, "Print the resolved config and stop");
   command->callback([arguments, &process] { train(*arguments, process); });
