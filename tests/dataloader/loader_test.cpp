@@ -223,7 +223,7 @@ TEST_F(LoaderTest, ABatchIsItsOwners) {
   Loader loader(*store_, Split::kTrain, DataConfig(), kInput, tokenizer_, {1, 7, {}, 0, 20});
   const Batch first = loader.next();
   const at::Tensor images = first.images.clone();
-  const at::Tensor view = loader.next().images.narrow(0, 2, 1);  // all that is kept of the second
+  const at::Tensor view = loader.next().images.detach();  // all that is kept of the second: its memory
   const at::Tensor viewed = view.clone();
   while (true) {
     if (loader.next().position[0].item<int64_t>() == 19 * 7) break;
