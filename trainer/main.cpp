@@ -50,6 +50,10 @@ int run(int argc, char** argv, Process& process) {
   add_embed_command(app, process);
   add_loss_command(app, process);
   add_bench_command(app, process);
+  if (argc > 1 && argv[1][0] != '-' &&
+      app.get_subcommands([&](const CLI::App* command) { return command->get_name() == argv[1]; }).empty()) {
+    throw ConfigError(fmt::format("unknown command '{}'; muster --help lists the commands", argv[1]));
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& request) {  // --help, --version

@@ -38,6 +38,10 @@ double seconds_since(Clock::time_point start) {
 
 // The objective's and the model's parameters that are trained; the frozen ones are cut off from autograd.
 NamedParameters take_trainable(Model& model, const LossObjective& objective, const OptimizerConfig& config) {
+  std::vector<std::string> names;
+  for (const auto& parameter : model.named_parameters()) names.push_back(parameter.key());
+  for (const auto& parameter : objective.parameters()) names.push_back(parameter.first);
+  check_all_groups(names, config);
   NamedParameters trainable;
   for (auto& parameter : model.named_parameters()) {
     if (is_frozen(parameter.key(), config)) {

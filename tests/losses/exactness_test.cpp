@@ -22,20 +22,6 @@ double gate(at::ScalarType dtype) {
   return dtype == at::kDouble ? kDoubleGate : kFloatGate;
 }
 
-std::vector<std::vector<int64_t>> ways_to_cut(int64_t size, int ranks) {
-  std::vector<std::vector<int64_t>> ways = {split_rows(size, ranks)};
-  if (ranks > 1) {
-    ways.emplace_back(static_cast<size_t>(ranks), 0);
-    ways.back()[1] = size;  // all rows on one rank
-  }
-  if (ranks > 2 && size > 5) {
-    ways.push_back({size - 4, 0, 3});
-    ways.back().resize(static_cast<size_t>(ranks), 0);
-    ways.back().back() += 1;
-  }
-  return ways;
-}
-
 // Every objective on one batch, cut in every way.
 void expect_exact(const Batch& exact, at::ScalarType dtype, int ranks, const TileShape& shape) {
   const Batch batch{exact.image.to(dtype), exact.text.to(dtype), exact.identity};

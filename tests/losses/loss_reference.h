@@ -219,6 +219,21 @@ inline Errors errors_on_rank(const Objective& config, const TileShape& shape, co
   return compare(result, expected, rows, communicator.rank(), share.item<double>());
 }
 
+// How `size` rows can lie on the ranks: evenly, all on one, and with ranks that have none or one.
+inline std::vector<std::vector<int64_t>> ways_to_cut(int64_t size, int ranks) {
+  std::vector<std::vector<int64_t>> ways = {split_rows(size, ranks)};
+  if (ranks > 1) {
+    ways.emplace_back(static_cast<size_t>(ranks), 0);
+    ways.back()[1] = size;
+  }
+  if (ranks > 2 && size > 5) {
+    ways.push_back({size - 4, 0, 3});
+    ways.back().resize(static_cast<size_t>(ranks), 0);
+    ways.back().back() += 1;
+  }
+  return ways;
+}
+
 inline const std::vector<std::string>& objectives() {
   static const std::vector<std::string> all = {
       "term { info_nce {} }",

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -177,7 +178,7 @@ TEST_F(MetricsLogTest, TensorboardReadsScalars) {
     MetricsLog log(run_, 0);
     log_steps(log, 1, 40);
   }
-  const nlohmann::json seen = tensorboard_sees(run_, folder_ / "seen.json");
+  nlohmann::json seen = tensorboard_sees(run_, folder_ / "seen.json");
   ASSERT_EQ(seen["train/loss"].size(), 40U);
   EXPECT_EQ(seen["train/loss"][15], nlohmann::json::parse("[16, 3.4000000953674316]"));
   EXPECT_EQ(seen["terms/sdm"][0][1], 3.25);
@@ -197,10 +198,25 @@ TEST_F(MetricsLogTest, TensorboardForgetsWhatAResumeTookBack) {
     MetricsLog log(run_, checkpoint);
     log_steps(log, checkpoint + 1, 30);
   }
-  const nlohmann::json seen = tensorboard_sees(run_, folder_ / "seen.json");
+  nlohmann::json seen = tensorboard_sees(run_, folder_ / "seen.json");
   ASSERT_EQ(seen["train/loss"].size(), 30U);
   for (size_t i = 0; i < 30; ++i) EXPECT_EQ(seen["train/loss"][i][0], i + 1);
   EXPECT_EQ(seen["val/text_to_image/R@1"].size(), 3U);
+}
+
+TEST_F(MetricsLogTest, TensorboardFilesKeepTheirOrderWhenTheClockWasPutBack) {
+  MUSTER_SKIP_WITHOUT_REFERENCE_PYTHON();
+  {
+    MetricsLog log(run_, 0);
+    log_steps(log, 1, 9);
+  }
+  const std::filesystem::path first = *std::filesystem::directory_iterator(run_ + "/tensorboard");
+  std::filesystem::rename(first, run_ + "/tensorboard/events.out.tfevents.4000000000.host.1");
+  MetricsLog log(run_, 5);
+  log_steps(log, 6, 9);
+  nlohmann::json seen = tensorboard_sees(run_, folder_ / "seen.json");
+  ASSERT_EQ(seen["train/loss"].size(), 9U);
+  for (size_t i = 0; i < 9; ++i) EXPECT_EQ(seen["train/loss"][i][0], i + 1);
 }
 
 }  // namespace

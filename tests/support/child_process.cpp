@@ -102,6 +102,16 @@ void ChildProcess::signal_all(int signal) {
   for (const pid_t pid : family_of(pid_)) kill(pid, signal);
 }
 
+std::vector<pid_t> ChildProcess::descendants(const std::string& program) const {
+  std::vector<pid_t> found;
+  for (const pid_t pid : family_of(pid_)) {
+    std::error_code gone;
+    const auto runs = std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/exe", gone);
+    if (!gone && runs == std::filesystem::path(program)) found.push_back(pid);
+  }
+  return found;
+}
+
 ProgramResult ChildProcess::wait() {
   if (!reaped_) {
     waitpid(pid_, &status_, 0);

@@ -30,6 +30,9 @@ class ChildProcess {
   // To every process of the group, children of mpirun in groups of their own included.
   void signal_all(int signal);
 
+  // Processes below this one that run `program`: the ranks of an mpirun, in no order.
+  std::vector<pid_t> descendants(const std::string& program) const;
+
   ProgramResult wait();
   pid_t pid() const { return pid_; }
 
