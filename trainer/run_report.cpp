@@ -150,6 +150,10 @@ void write_run_report(const std::string& path, const std::string& run_dir, const
   report.config = config;
   report.run_dir = run_dir;
   report.split = record.split;
+  report.facts = {{"split", record.split},
+                  {"step", std::to_string(record.step)},
+                  {"images", std::to_string(images)},
+                  {"captions", std::to_string(captions)}};
   report.text_to_image = record.text_to_image;
   report.image_to_text = record.image_to_text;
   report.chance_r1 = chance_r1(store, embeddings);
