@@ -20,7 +20,7 @@ for argument in "$@"; do
 done
 
 build_packages=(
-  g++ cmake ninja-build ccache lld unzip python3 python3-pip
+  g++ cmake ninja-build ccache lld unzip pkg-config python3 python3-pip
   libopenmpi-dev openmpi-bin openssh-client libhdf5-dev libprotobuf-dev protobuf-compiler libgoogle-glog-dev
   libcli11-dev nlohmann-json3-dev libfmt-dev libturbojpeg0-dev libpng-dev libutf8proc-dev libxxhash-dev zlib1g-dev)
 test_packages=(libgtest-dev libgmock-dev librapidcheck-dev python3-venv clang-format hdf5-tools)
