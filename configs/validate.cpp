@@ -153,7 +153,8 @@ void check_train(const TrainConfig& train, Checks& checks) {
   check_optimizer(train.optimizer(), checks);
   check_schedule(train, checks);
   checks.at_least(0.0, "train.clip_norm", train.clip_norm(), "0: never clip");
-  checks.at_least(0, "train.threads", train.threads(), "0: cores / ranks");
+  checks.require(train.threads() >= 0 && train.threads() <= 1024, "train.threads", train.threads(),
+                 "0 (cores / ranks) to 1024");
   checks.at_least<int64_t>(1, "train.log_every", train.log_every());
   checks.at_least<int64_t>(0, "train.evaluation.every", train.evaluation().every(), "0: only at the end");
   checks.at_least<int64_t>(1, "train.evaluation.batch", train.evaluation().batch());

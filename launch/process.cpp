@@ -1,5 +1,6 @@
 #include "launch/process.h"
 
+#include <fcntl.h>
 #include <mpi.h>
 #include <unistd.h>
 
@@ -39,6 +40,14 @@ bool is_a_lonely_copy() {
   return copies != nullptr && std::atoi(copies) > 1;
 }
 
+// A descriptor 0, 1 or 2 that is closed would be given to the first file opened, and output meant for people would
+// land in a checkpoint.
+void occupy_standard_streams() {
+  int descriptor = open("/dev/null", O_RDWR);
+  while (descriptor >= 0 && descriptor <= STDERR_FILENO) descriptor = open("/dev/null", O_RDWR);
+  if (descriptor >= 0) close(descriptor);
+}
+
 [[noreturn]] void refuse(const char* line) {
   std::fprintf(stderr, "muster: %s\n", line);
   std::exit(static_cast<int>(ExitCode::kBadInput));
@@ -47,6 +56,7 @@ bool is_a_lonely_copy() {
 }  // namespace
 
 Process::Process(int* argc, char*** argv) {
+  occupy_standard_streams();
   fix_matrix_product_bits();
   if (!launched_with_peers()) {
     if (is_a_lonely_copy()) refuse("srun started several ranks that cannot find each other; use srun --mpi=pmix");

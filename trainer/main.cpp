@@ -61,6 +61,9 @@ int run(int argc, char** argv, Process& process) {
   } catch (const CLI::ParseError& error) {
     return fail(process, ExitCode::kBadInput, fmt::format("{}; see muster --help", error.what()));
   }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    throw DataError("cannot write standard output; what was printed is not complete");
+  }
   return 0;
 }
 

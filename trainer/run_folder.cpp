@@ -1,9 +1,14 @@
 #include "trainer/run_folder.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <map>
 #include <sstream>
@@ -15,6 +20,7 @@
 
 #include "dataloader/formats/atomic_file.h"
 #include "launch/error.h"
+#include "launch/log.h"
 
 namespace muster {
 namespace {
@@ -88,6 +94,12 @@ void check_continues(const std::string& run_dir, const std::string& there, const
   }
 }
 
+// Anything but "absent" is for read_file() to report.
+bool holds_run(const std::string& run_dir) {
+  std::error_code error;
+  return fs::exists(config_path(run_dir), error) || error;
+}
+
 }  // namespace
 
 std::string config_path(const std::string& run_dir) {
@@ -98,7 +110,7 @@ std::string report_path(const std::string& run_dir) {
 }
 
 void check_run_folder(const std::string& run_dir, const std::string& config) {
-  if (fs::exists(config_path(run_dir))) check_continues(run_dir, read_run_config(run_dir), config);
+  if (holds_run(run_dir)) check_continues(run_dir, read_run_config(run_dir), config);
 }
 
 void open_run_folder(const std::string& run_dir, const std::string& config) {
@@ -108,8 +120,27 @@ void open_run_folder(const std::string& run_dir, const std::string& config) {
   write_file_atomically(config_path(run_dir), config);
 }
 
+RunFolderLock::RunFolderLock(const std::string& run_dir) {
+  const std::string path = run_dir + "/lock";
+  descriptor_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (descriptor_ < 0) throw DataError(fmt::format("cannot open {}: {}", path, std::strerror(errno)));
+  if (flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+  const int reason = errno;
+  close(descriptor_);
+  if (reason == EWOULDBLOCK) {
+    throw ConfigError(
+        fmt::format("{} is being trained by another process; wait for it, or give another --run", run_dir));
+  }
+  log_warning(fmt::format("{} cannot be locked ({}): do not train in it twice at once", path, std::strerror(reason)));
+  descriptor_ = -1;
+}
+
+RunFolderLock::~RunFolderLock() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
 std::string read_run_config(const std::string& run_dir) {
-  if (!fs::exists(config_path(run_dir))) {
+  if (!holds_run(run_dir)) {
     throw ConfigError(
         fmt::format("{} holds no run (no config.textproto in it); give the folder of muster train --run", run_dir));
   }

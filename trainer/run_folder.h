@@ -20,6 +20,20 @@ void check_run_folder(const std::string& run_dir, const std::string& config);
 // Makes the folder if it is not there and writes the resolved config into it.
 void open_run_folder(const std::string& run_dir, const std::string& config);
 
+// Held by the process that trains in the folder, through the file `lock`; the kernel lets go of it however the process
+// ends. ConfigError if another process holds it; a file system without locks gives a warning.
+class RunFolderLock {
+ public:
+  // The folder must exist.
+  explicit RunFolderLock(const std::string& run_dir);
+  ~RunFolderLock();
+  RunFolderLock(const RunFolderLock&) = delete;
+  RunFolderLock& operator=(const RunFolderLock&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
+
 // ConfigError if `run_dir` holds no run.
 std::string read_run_config(const std::string& run_dir);
 

@@ -99,6 +99,7 @@ class Trainer::Impl {
   bool run(int64_t stop_after) {
     if (communicator_.rank() == 0) {
       open_run_folder(run_dir_, config_);
+      lock_.emplace(run_dir_);
       metrics_.emplace(run_dir_, state_.step());
       log_header();
     }
@@ -273,9 +274,10 @@ class Trainer::Impl {
   UniformSampler sampler_;
   int64_t total_steps_;
   TrainState state_;
+  std::optional<RunFolderLock> lock_;           // on rank 0, while run() works
   std::optional<CheckpointStore> checkpoints_;  // on rank 0
   std::optional<MetricsLog> metrics_;           // on rank 0
-  ProgressPrinter printer_;
+  ProgressPrinter printer_{communicator_.size() == 1};
   std::optional<Loader> loader_;
 
   Clock::time_point interval_start_;

@@ -17,6 +17,12 @@ void write_file_atomically(const std::string& path, std::string_view contents) {
 }
 
 void write_file_atomically(const std::string& path, const std::function<void(const ByteSink& sink)>& write) {
+  // A rename would put a plain file in the place of a device, a pipe or a link.
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::symlink_status(path, error);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    throw DataError("cannot write " + path + ": it is not a plain file; give the path of a new or plain file");
+  }
   const std::string partial = path + ".partial";
   try {
     OutputFile file(partial);

@@ -186,7 +186,7 @@ void add_bench_command(CLI::App& app, Process& process) {
   loss->add_option("--width", arguments->width, "Width of the features")
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
-  loss->add_option("--threads", arguments->threads, "Threads; 0: all cores")->check(CLI::NonNegativeNumber);
+  loss->add_option("--threads", arguments->threads, "Threads; 0: all cores")->check(CLI::Range(0, 1024));
   loss->add_option("--runs", arguments->runs, "Runs of each")->check(CLI::Range(1, 1000))->capture_default_str();
   loss->add_option("--objective", arguments->objective, "Its terms, in protobuf text format")->capture_default_str();
   loss->callback([arguments, &process] { bench_loss(*arguments, process); });

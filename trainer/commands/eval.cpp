@@ -68,6 +68,10 @@ void evaluate_file(const EvalArguments& arguments, Process& process) {
   const EmbeddingRows texts = take_rows(tensors, "text", "text_identity", arguments.embeddings, *communicator);
   const RetrievalMetrics text_to_image = evaluate_retrieval(texts, images, *communicator);
   const RetrievalMetrics image_to_text = evaluate_retrieval(images, texts, *communicator);
+  if (text_to_image.queries == 0 || image_to_text.queries == 0) {
+    throw DataError(fmt::format("{}: no query has a positive in the gallery; check image_identity and text_identity",
+                                arguments.embeddings));
+  }
   if (process.rank() == 0)
     fmt::print("{}\n{}", arguments.embeddings, format_retrieval_table(text_to_image, image_to_text));
 }

@@ -179,7 +179,7 @@ void add_loss_command(CLI::App& app, Process& process) {
                    "safetensors with loss, loss.<term>, grad.image, grad.text, grad.log_scale (if it is learnable)")
       ->required();
   command->add_option("--threads", arguments->threads, "Threads of each rank; 0: cores / ranks")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0, 1024));
   command->callback([arguments, &process] { loss(*arguments, process); });
 }
 

@@ -66,6 +66,12 @@ Json parse_line(const std::string& line) {
   return record ? parsed : Json(Json::value_t::discarded);
 }
 
+// Anything else that is wrong with it is for the reader to report.
+bool is_absent(const std::string& path) {
+  std::error_code error;
+  return !std::filesystem::exists(path, error) && !error;
+}
+
 }  // namespace
 
 std::string to_json_line(const StepRecord& record) {
@@ -98,7 +104,7 @@ std::string to_json_line(const EvaluationRecord& record) {
 
 MetricsHistory read_metrics(const std::string& path) {
   MetricsHistory history;
-  if (!std::filesystem::exists(path)) return history;
+  if (is_absent(path)) return history;
   LineReader lines(path, kMaxLineBytes);
   for (std::string line; lines.next(line);) {
     const Json parsed = parse_line(line);
@@ -115,7 +121,7 @@ MetricsHistory read_metrics(const std::string& path) {
 }
 
 int64_t cut_metrics(const std::string& path, int64_t last_step) {
-  if (!std::filesystem::exists(path)) return 0;
+  if (is_absent(path)) return 0;
   int64_t damaged = 0;
   write_file_atomically(path, [&](const ByteSink& sink) {
     LineReader lines(path, kMaxLineBytes);

@@ -61,7 +61,7 @@ std::string format_progress(const EvaluationRecord& record) {
                      direction("image to text", record.image_to_text));
 }
 
-ProgressPrinter::ProgressPrinter() : ProgressPrinter(stdout, columns_of(stdout)) {}
+ProgressPrinter::ProgressPrinter(bool may_rewrite) : ProgressPrinter(stdout, may_rewrite ? columns_of(stdout) : 0) {}
 
 ProgressPrinter::ProgressPrinter(std::FILE* stream, int columns) : stream_(stream), columns_(columns) {}
 

@@ -19,8 +19,9 @@ std::string format_progress(const EvaluationRecord& record);
 // The destructor ends an open line.
 class ProgressPrinter {
  public:
-  // Standard output, as it is.
-  ProgressPrinter();
+  // Standard output. `may_rewrite`: false where a terminal that is seen may not be one: mpirun gives its ranks
+  // pseudo-terminals whatever its own output is.
+  explicit ProgressPrinter(bool may_rewrite = true);
   // `columns`: the terminal's width, to which rewritten lines are cut; 0 if the stream is no terminal.
   ProgressPrinter(std::FILE* stream, int columns);
   ~ProgressPrinter();
