@@ -53,11 +53,9 @@ EmbeddingRows take_rows(const NamedTensors& tensors, const std::string& features
     throw DataError(
         fmt::format("{}: '{}' must be [n, width] floating point and '{}' [n] int64", path, features, identity));
   }
-  const std::vector<int64_t> cut = split_rows(rows.size(0), communicator.size());
-  int64_t begin = 0;
-  for (int rank = 0; rank < communicator.rank(); ++rank) begin += cut[static_cast<size_t>(rank)];
-  const int64_t size = cut[static_cast<size_t>(communicator.rank())];
-  return {rows.narrow(0, begin, size).to(at::kFloat).contiguous(), ids.narrow(0, begin, size).contiguous()};
+  const Slice own = slice_of(rows.size(0), {communicator.rank(), communicator.size()});
+  return {rows.narrow(0, own.first, own.count).to(at::kFloat).contiguous(),
+          ids.narrow(0, own.first, own.count).contiguous()};
 }
 
 void evaluate_file(const EvalArguments& arguments, Process& process) {
