@@ -8,6 +8,7 @@
 #include <exception>
 #include <functional>
 #include <numeric>
+#include <stdexcept>
 
 #include "launch/error.h"
 #include "launch/log.h"
@@ -57,7 +58,7 @@ struct Door {
   int size;
 
   [[noreturn]] void refuse(const std::string& what) const {
-    throw CommError(fmt::format("{} '{}' on rank {}: {}", operation, name, rank, what));
+    throw std::logic_error(fmt::format("{} '{}' on rank {}: {}", operation, name, rank, what));
   }
 
   void check_tensor(const char* role, const at::Tensor& tensor) const {

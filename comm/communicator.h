@@ -1,8 +1,8 @@
 // Collectives over the ranks of a job: the contract that local, thread, MPI (and later NCCL) communicators keep.
 //
 // Every rank makes the same calls in the same order with the same operation, dtype and row shape. A call checks its own
-// arguments at the door (CommError naming operation, call name, shape and rank); what differs between ranks is reported
-// in checked mode and is otherwise undefined.
+// arguments at the door (std::logic_error naming operation, call name, shape and rank: our bug, which no restart
+// mends); what differs between ranks is reported in checked mode (CommError) and is otherwise undefined.
 //
 // Rows: tensors are cut and joined along dimension 0. Ragged operations take `rows`, the number of rows of each rank,
 // the same vector on every rank. A rank may have zero rows.

@@ -60,8 +60,10 @@ void ClipBpe::encode(std::string_view caption, int64_t* ids, int64_t context) co
 }
 
 std::string default_merges_path() {
-  return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "share/bpe_simple_vocab_16e6.txt.gz")
-      .string();
+  constexpr char kName[] = "bpe_simple_vocab_16e6.txt.gz";
+  const std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe").parent_path();
+  const std::filesystem::path built = folder / "share" / kName;
+  return std::filesystem::exists(built) ? built : folder.parent_path() / "share/muster" / kName;
 }
 
 std::unique_ptr<Tokenizer> make_tokenizer(const TokenizerConfig& config) {

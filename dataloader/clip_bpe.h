@@ -22,7 +22,7 @@ class ClipBpe : public Tokenizer {
   BytePairs byte_pairs_;
 };
 
-// <folder of the running program>/share/bpe_simple_vocab_16e6.txt.gz
+// bpe_simple_vocab_16e6.txt.gz of the running program: in share/ beside it, or in PREFIX/share/muster once installed.
 std::string default_merges_path();
 
 }  // namespace muster

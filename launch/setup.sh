@@ -3,6 +3,9 @@
 # CLIP's BPE merges. Everything that is not a Debian package goes to .deps/ in the tree, which git ignores.
 # Safe to run again: what is present and right is kept, what is damaged is fetched anew.
 #
+# Without root and sudo, or on another Linux, it installs no packages: it names the tools that are missing, and CMake then
+# names the libraries that it cannot find, with what to load instead (modules, a conda environment in CMAKE_PREFIX_PATH).
+#
 #   launch/setup.sh [--tests] [--libtorch=DIR]
 #     --tests          also what only the tests need (GoogleTest, a Python environment for the reference libraries)
 #     --libtorch=DIR   use an existing LibTorch (>= 2.7) instead of fetching one; -DLIBTORCH=DIR means the same
@@ -39,18 +42,39 @@ python_packages=(numpy==2.2.6 h5py==3.14.0 pillow==11.3.0 tensorboard==2.20.0 sa
 say() { printf '[setup] %s\n' "$*"; }
 fail() { printf 'setup.sh: %s\n' "$*" >&2; exit 1; }
 
+# The tools that a build needs, found in PATH; the libraries are CMake's to find.
+go_on_without() {
+  local missing=() tool
+  for tool in c++ cmake ninja unzip python3 protoc mpirun git; do
+    command -v "$tool" >/dev/null || missing+=("$tool")
+  done
+  python3 -m pip --version >/dev/null 2>&1 || missing+=("python3 -m pip")
+  say "$1: going on with what is in PATH and CMAKE_PREFIX_PATH"
+  [ ${#missing[@]} -eq 0 ] || fail "not found in PATH: ${missing[*]}; load a compiler (GCC >= 12), CMake (>= 3.25), Ninja, \
+Protobuf and MPI as modules, or: conda create -n muster -c conda-forge cxx-compiler cmake ninja unzip pip libprotobuf openmpi hdf5 \
+fmt glog nlohmann_json cli11 libpng zlib pkg-config libjpeg-turbo libutf8proc xxhash, and \
+export CMAKE_PREFIX_PATH=\$CONDA_PREFIX"
+}
+
 install_debian_packages() {
   local missing=() package
   for package in "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
   done
   [ ${#missing[@]} -gt 0 ] || return 0
-  say "Debian packages to install: ${missing[*]}"
   local as_root=()
-  if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || fail "installing packages needs root or sudo; as root: apt-get install ${missing[*]}"
+  if ! command -v apt-get >/dev/null; then
+    go_on_without "this is no Debian"
+    return 0
+  elif [ "$(id -u)" -ne 0 ]; then
+    # Without a terminal sudo cannot ask for a password.
+    if ! command -v sudo >/dev/null || ! { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+      go_on_without "no root or sudo to install Debian's ${missing[*]}"
+      return 0
+    fi
     as_root=(sudo)
   fi
+  say "Debian packages to install: ${missing[*]}"
   "${as_root[@]}" apt-get update -q >/dev/null
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >/tmp/muster-apt.$$ 2>&1 ||
     { tail -n 20 /tmp/muster-apt.$$ >&2; fail "apt-get could not install the packages above"; }

@@ -49,6 +49,17 @@ std::vector<CheckpointFolder> candidates(const std::string& checkpoints) {
   return folders;
 }
 
+// After a failed save.
+std::string what_is_left(const std::string& checkpoints) {
+  std::vector<CheckpointFolder> earlier;
+  try {
+    earlier = candidates(checkpoints);
+  } catch (const DataError&) {  // where nothing can be listed, nothing can be promised
+  }
+  if (earlier.empty()) return "there is none before it, the same command begins anew";
+  return fmt::format("the same command continues from {}/{}", checkpoints, earlier.front().name);
+}
+
 // LATEST is for people and scripts: we look at what is there. But if it names a newer one, somebody removed that.
 void warn_if_latest_is_absent(const std::string& checkpoints, int64_t newest, const std::string& taken) {
   std::string latest;
@@ -99,10 +110,8 @@ void CheckpointStore::write() {
     leftovers_removed_ = true;
     write_checkpoint(checkpoints_, copy_);
   } catch (const DataError& error) {
-    throw DataError(
-        fmt::format("the checkpoint of step {} could not be saved: {}; earlier checkpoints in {} are whole, "
-                    "the run continues from the newest",
-                    copy_.state.step(), error.what(), checkpoints_));
+    throw DataError(fmt::format("the checkpoint of step {} could not be saved: {}; {}", copy_.state.step(),
+                                error.what(), what_is_left(checkpoints_)));
   }
   try {
     remove_old();

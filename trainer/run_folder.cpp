@@ -94,12 +94,6 @@ void check_continues(const std::string& run_dir, const std::string& there, const
   }
 }
 
-// Anything but "absent" is for read_file() to report.
-bool holds_run(const std::string& run_dir) {
-  std::error_code error;
-  return fs::exists(config_path(run_dir), error) || error;
-}
-
 }  // namespace
 
 std::string config_path(const std::string& run_dir) {
@@ -107,6 +101,11 @@ std::string config_path(const std::string& run_dir) {
 }
 std::string report_path(const std::string& run_dir) {
   return run_dir + "/report.html";
+}
+
+bool holds_run(const std::string& run_dir) {
+  std::error_code error;
+  return fs::exists(config_path(run_dir), error) || error;
 }
 
 void check_run_folder(const std::string& run_dir, const std::string& config) {

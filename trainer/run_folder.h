@@ -12,6 +12,9 @@ namespace muster {
 std::string config_path(const std::string& run_dir);
 std::string report_path(const std::string& run_dir);
 
+// Whether a run is there; true too where that cannot be told, so that reading it says why.
+bool holds_run(const std::string& run_dir);
+
 // Checks that `config` (resolved, text format) continues the run that is in the folder, if there is one; touches
 // nothing. ConfigError names the first field that decides results and differs. Fields that decide speed, memory or
 // output only may differ; they are listed in run_folder.cpp.

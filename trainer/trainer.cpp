@@ -98,9 +98,7 @@ class Trainer::Impl {
 
   bool run(int64_t stop_after) {
     if (communicator_.rank() == 0) {
-      open_run_folder(run_dir_, config_);
-      lock_.emplace(run_dir_);
-      metrics_.emplace(run_dir_, state_.step());
+      open_run();
       log_header();
     }
     communicator_.set_phase("training", 0);
@@ -126,6 +124,12 @@ class Trainer::Impl {
  private:
   bool is_due(int64_t every) const {
     return state_.step() == total_steps_ || (every > 0 && state_.step() % every == 0);
+  }
+
+  void open_run() {
+    open_run_folder(run_dir_, config_);
+    lock_.emplace(run_dir_);
+    metrics_.emplace(run_dir_, state_.step());
   }
 
   StepResult train_step() {
@@ -200,6 +204,13 @@ class Trainer::Impl {
     const NamedTensors tensors = replica_tensors(*model_, objective_);
     check_replicas_equal(tensors, state_.step(), communicator_);
     if (checkpoints_) {
+      if (!holds_run(run_dir_)) {
+        log_warning(
+            fmt::format("{} was removed while it was trained in: it is made anew, without what was recorded "
+                        "before step {}",
+                        run_dir_, state_.step()));
+        open_run();
+      }
       metrics_->flush();
       if (state_.has_best_step()) checkpoints_->protect_best(state_.best_step());
       checkpoints_->save_async({tensors, optimizer_.state(), state_, config_});

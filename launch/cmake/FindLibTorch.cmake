@@ -20,9 +20,10 @@ endif()
 message(STATUS "LibTorch ${LIBTORCH_VERSION} in ${LIBTORCH}")
 
 set(libtorch_includes ${LIBTORCH}/include ${LIBTORCH}/include/torch/csrc/api/include)
-# The wheel ships headers of Protobuf 3.13 and of another fmt than the one linked: the system's must come first.
-find_path(system_protobuf_includes google/protobuf/message.h PATHS /usr/include NO_DEFAULT_PATH REQUIRED)
-find_path(system_fmt_includes fmt/format.h PATHS /usr/include NO_DEFAULT_PATH REQUIRED)
+# The wheel ships headers of Protobuf 3.13 and of another fmt than the one linked: those must come first. Protobuf and fmt
+# are found before.
+find_path(system_protobuf_includes google/protobuf/message.h PATHS ${Protobuf_INCLUDE_DIRS} NO_DEFAULT_PATH REQUIRED)
+find_path(system_fmt_includes fmt/format.h PATHS ${fmt_includes} NO_DEFAULT_PATH REQUIRED)
 file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/system-first)
 file(CREATE_LINK ${system_protobuf_includes}/google ${PROJECT_BINARY_DIR}/system-first/google SYMBOLIC)
 file(CREATE_LINK ${system_fmt_includes}/fmt ${PROJECT_BINARY_DIR}/system-first/fmt SYMBOLIC)

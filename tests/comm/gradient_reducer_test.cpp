@@ -4,6 +4,7 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include <functional>
 
@@ -120,7 +121,11 @@ TEST_F(Reducer, ZeroKeepsTheViews) {
 }
 
 TEST_F(Reducer, TheDestructorTakesHooksAndGradientsAway) {
-  { const GradientReducer reducer(parameters(), recorder_, 1); }
+  {
+    const GradientReducer reducer(parameters(), recorder_, 1);
+    EXPECT_NE(torch::autograd::impl::post_acc_grad_hooks(a_), nullptr);
+  }
+  EXPECT_EQ(torch::autograd::impl::post_acc_grad_hooks(a_), nullptr);
   EXPECT_FALSE(a_.grad().defined());
   value().backward();
   EXPECT_EQ(recorder_.polls, 0);

@@ -7,6 +7,7 @@
 #include <map>
 #include <thread>
 
+#include "dataloader/formats/hashes.h"
 #include "tests/dataloader/sample_store.h"
 #include "tests/support/temporary_folder.h"
 
@@ -229,6 +230,23 @@ TEST(Store, MutatedManifestsAreHarmless) {
     });
     EXPECT_THAT(message, testing::Not(HasSubstr("\n")));
   }
+}
+
+// Written by an earlier commit. The hash of the pixels' bytes was taken by xxhsum from what h5py read.
+TEST(StoreTest, ReadsFormat1AsAnEarlierCommitWroteIt) {
+  const Store store(MUSTER_SOURCE_DIR "/tests/golden/store_v1");
+  store.verify();
+  EXPECT_EQ(store.images(), 6);
+  EXPECT_EQ(store.captions(), 12);
+  EXPECT_EQ(store.identities(), 3);
+  EXPECT_EQ(store.identity_name(store.identity(5)), "000002");
+  EXPECT_EQ(store.images_of(Split::kTest), (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(store.source_path(3), "images/000001_01.jpg");
+  EXPECT_EQ(store.caption(7), "This lady with long gray hair is wearing a baby blue dress.");
+  EXPECT_EQ(store.width(3), 24);
+  EXPECT_EQ(store.height(3), 48);
+  const std::vector<uint8_t> image = store.image_bytes(3);
+  EXPECT_EQ(xxh3_128_hex(image.data(), image.size()), "e70458e441f47938a2d5080f2809d6db");
 }
 
 }  // namespace

@@ -115,5 +115,22 @@ TEST_F(KillTest, Usr1SavesAndStopsWith75AndTheSameCommandContinues) {
   expect_same_end("stopped");
 }
 
+TEST_F(KillTest, ARunFolderRemovedWhileTrainingIsMadeAnew) {
+  std::vector<std::string> command = train_command("removed", 1);
+  for (const char* setting : {"train.steps=400", "train.evaluation.every=0", "train.checkpoint.every=0"}) {
+    command.insert(command.end(), {"--set", setting});
+  }
+  ChildProcess job(command);
+  ASSERT_TRUE(
+      job.wait_until([&] { return lines_of(folder_ / "removed/metrics.jsonl") >= 10; }, std::chrono::seconds(120)));
+  std::filesystem::remove_all(folder_ / "removed");
+  const ProgramResult result = job.wait();
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_NE(result.output.find("removed was removed while it was trained in"), std::string::npos) << result.output;
+  const ProgramResult again = run_program(command);
+  EXPECT_EQ(again.exit_code, 0) << again.output;
+  EXPECT_NE(again.output.find("continuing"), std::string::npos) << again.output;
+}
+
 }  // namespace
 }  // namespace muster

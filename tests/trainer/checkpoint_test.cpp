@@ -260,7 +260,12 @@ TEST(CheckpointTest, AFailedWriteSurfacesOnceAtTheNextCall) {
   overwrite(run / "checkpoints", "a file where the folder should be");
   CheckpointStore store(run.path(), keep(2));
   store.save_async(snapshot_of(1));
-  EXPECT_THROW(store.wait(), DataError);
+  try {
+    store.wait();
+    FAIL() << "saved into a file";
+  } catch (const DataError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("there is none before it, the same command begins anew"));
+  }
   store.wait();
   store.save_async(snapshot_of(1));
   EXPECT_THROW(store.save_async(snapshot_of(2)), DataError);
@@ -268,6 +273,10 @@ TEST(CheckpointTest, AFailedWriteSurfacesOnceAtTheNextCall) {
   store.save_async(snapshot_of(3));
   store.wait();
   expect_is_step(*store.load_newest(), 3);
+}
+
+TEST(CheckpointTest, ReadsFormat1AsAnEarlierCommitWroteIt) {
+  expect_is_step(read_checkpoint(MUSTER_SOURCE_DIR "/tests/golden/checkpoint_v1"), 7);
 }
 
 // A file system of its own, so small that the second checkpoint does not fit.
@@ -304,7 +313,8 @@ TEST(CheckpointTest, AFullDiskLeavesTheCheckpointBefore) {
     FAIL() << "524 kB on a disk of 512 kB";
   } catch (const DataError& error) {
     EXPECT_THAT(error.what(), AllOf(HasSubstr("checkpoint of step 6 could not be saved"),
-                                    HasSubstr("No space left on device"), HasSubstr("free some space")));
+                                    HasSubstr("No space left on device"), HasSubstr("free some space"),
+                                    HasSubstr("continues from " + run / "checkpoints/step_0000000005")));
   }
   EXPECT_THAT(folders_in(run.path()), ElementsAre("step_0000000005"));
   expect_is_step(*store.load_newest(), 5);

@@ -1,0 +1,60 @@
+# Every library that Muster is built on, in one place. What is missing is said all at once, with what to install or load;
+# where there is no root, CMAKE_PREFIX_PATH (a conda environment, a module's folder) shows CMake where things are.
+#
+# Defines the imported targets that the folders link, and LIBTORCH_VERSION.
+set(muster_missing "")
+
+# muster_require(FOUND_VARIABLE NAME DEBIAN PACKAGE CONDA PACKAGE MODULE NAME TRIED VERSIONS)
+function(muster_require found name)
+  cmake_parse_arguments(arg "" "DEBIAN;CONDA;MODULE;TRIED" "" ${ARGN})
+  if(NOT ${${found}})
+    string(APPEND muster_missing "\n  ${name}: Debian ${arg_DEBIAN}; conda-forge ${arg_CONDA}; module ${arg_MODULE}; tried ${arg_TRIED}")
+    set(muster_missing "${muster_missing}" PARENT_SCOPE)
+  endif()
+endfunction()
+
+find_package(OpenMP QUIET COMPONENTS CXX)
+muster_require(OpenMP_CXX_FOUND "OpenMP" DEBIAN g++ CONDA cxx-compiler MODULE gcc TRIED "GCC 12")
+find_package(MPI QUIET COMPONENTS C)
+muster_require(MPI_C_FOUND "MPI" DEBIAN libopenmpi-dev CONDA openmpi MODULE openmpi TRIED "Open MPI 4.1")
+find_package(HDF5 QUIET COMPONENTS C)
+muster_require(HDF5_FOUND "HDF5" DEBIAN libhdf5-dev CONDA hdf5 MODULE hdf5 TRIED "1.10")
+find_package(Protobuf QUIET)
+muster_require(Protobuf_FOUND "Protobuf" DEBIAN "libprotobuf-dev protobuf-compiler" CONDA libprotobuf MODULE protobuf TRIED "3.21")
+find_package(fmt QUIET)
+muster_require(fmt_FOUND "fmt" DEBIAN libfmt-dev CONDA fmt MODULE fmt TRIED "9.1")
+find_package(glog QUIET)
+muster_require(glog_FOUND "glog" DEBIAN libgoogle-glog-dev CONDA glog MODULE glog TRIED "0.6")
+find_package(nlohmann_json QUIET)
+muster_require(nlohmann_json_FOUND "nlohmann json" DEBIAN nlohmann-json3-dev CONDA nlohmann_json MODULE nlohmann_json TRIED "3.11")
+find_package(CLI11 QUIET)
+muster_require(CLI11_FOUND "CLI11" DEBIAN libcli11-dev CONDA cli11 MODULE CLI11 TRIED "2.1")
+find_package(PNG QUIET)
+muster_require(PNG_FOUND "libpng" DEBIAN libpng-dev CONDA libpng MODULE libpng TRIED "1.6")
+find_package(ZLIB QUIET)
+muster_require(ZLIB_FOUND "zlib" DEBIAN zlib1g-dev CONDA zlib MODULE zlib TRIED "1.2")
+find_package(PkgConfig QUIET)
+muster_require(PkgConfig_FOUND "pkg-config" DEBIAN pkg-config CONDA pkg-config MODULE pkg-config TRIED "1.8")
+if(PkgConfig_FOUND)
+  pkg_check_modules(turbojpeg QUIET IMPORTED_TARGET libturbojpeg)
+  pkg_check_modules(utf8proc QUIET IMPORTED_TARGET libutf8proc)
+  pkg_check_modules(xxhash QUIET IMPORTED_TARGET libxxhash)
+endif()
+muster_require(turbojpeg_FOUND "libjpeg-turbo" DEBIAN libturbojpeg0-dev CONDA libjpeg-turbo MODULE libjpeg-turbo TRIED "2.1")
+muster_require(utf8proc_FOUND "utf8proc" DEBIAN libutf8proc-dev CONDA libutf8proc MODULE utf8proc TRIED "2.8")
+muster_require(xxhash_FOUND "xxHash" DEBIAN libxxhash-dev CONDA xxhash MODULE xxHash TRIED "0.8")
+if(MUSTER_TESTS)
+  find_package(GTest QUIET)
+  muster_require(GTest_FOUND "GoogleTest" DEBIAN "libgtest-dev libgmock-dev" CONDA gtest MODULE googletest TRIED "1.12")
+endif()
+
+if(muster_missing)
+  message(FATAL_ERROR "Muster needs what is not found here:${muster_missing}\n"
+    "As root launch/setup.sh installs Debian's packages. Otherwise load the modules, or make a conda environment with these "
+    "and give -DCMAKE_PREFIX_PATH=$CONDA_PREFIX, or ask for the packages.")
+endif()
+
+# Last: its headers must come behind Protobuf's and fmt's own.
+get_target_property(fmt_includes fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+find_package(LibTorch REQUIRED)
+message(STATUS "MPI ${MPI_C_VERSION}, HDF5 ${HDF5_VERSION}, Protobuf ${Protobuf_VERSION}, fmt ${fmt_VERSION}, glog ${glog_VERSION}")
