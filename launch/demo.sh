@@ -31,7 +31,7 @@ cmake --build --preset release
 if [ ! -e "$store" ]; then
   say "Data: 800 synthetic pedestrians, 5 views each, packed to HDF5 in $store"
   mkdir -p runs/demo
-  "$muster" synth --identities 800 --views 5 --seed 1 --out "$store"
+  "$muster" synth --identities 800 --views 5 --seed 1 --ceiling --out "$store"
 fi
 
 say "Training on 2 ranks; a run that was cut short, or is finished, continues from $run/checkpoints"

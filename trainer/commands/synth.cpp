@@ -10,6 +10,7 @@
 #include <string>
 #include <thread>
 
+#include "dataloader/synth/ceiling.h"
 #include "dataloader/synth/jsonl_folder.h"
 #include "dataloader/synth/synth.h"
 #include "launch/error.h"
@@ -25,6 +26,7 @@ struct Arguments {
   synth::Options set;
   std::string out, jsonl;
   int threads = 0;
+  bool ceiling = false;
 };
 
 void print_report(const synth::Set& set, double seconds, const std::string& out) {
@@ -39,6 +41,14 @@ void print_report(const synth::Set& set, double seconds, const std::string& out)
   }
   fmt::print("{}: {} images, drawn in {:.1f} s\n", out, with_commas(set.images()), seconds);
   std::fflush(stdout);
+}
+
+void print_ceiling(const synth::Set& set) {
+  const synth::Ceiling ceiling = synth::measure_ceiling(set);
+  fmt::print(
+      "text-to-image R@1 on {} test images, {} captions: {:.1f} % for an attribute oracle (the ceiling), {:.1f} % for "
+      "colour histograms, {:.1f} % by chance\n",
+      with_commas(ceiling.gallery), with_commas(ceiling.queries), ceiling.oracle, ceiling.histogram, ceiling.chance);
 }
 
 void run_synth(const Arguments& arguments) {
@@ -60,6 +70,7 @@ void run_synth(const Arguments& arguments) {
   store.finish();
   if (folder) folder->finish();
   print_report(set, std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count(), arguments.out);
+  if (arguments.ceiling) print_ceiling(set);
 }
 
 }  // namespace
@@ -79,6 +90,8 @@ void add_synth_command(CLI::App& app, Process& process) {
   command->add_option("--val-fraction", set.val_fraction, "Share of the people for validation [0.1]");
   command->add_option("--test-fraction", set.test_fraction, "Share of the people for the test [0.2]");
   command->add_option("--jsonl", arguments->jsonl, "Also write the pictures and manifest.jsonl into this folder");
+  command->add_flag("--ceiling", arguments->ceiling,
+                    "Also print the R@1 of an attribute oracle, of colour histograms and of chance on the test people");
   command->add_option("--threads", arguments->threads, "Threads that draw [one a core]")->check(CLI::Range(1, 1024));
   command->callback([arguments, &process] {
     if (process.world_size() > 1)
