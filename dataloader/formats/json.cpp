@@ -1,30 +1,16 @@
 #include "dataloader/formats/json.h"
 
-#include <utf8proc.h>
-
 #include <functional>
 #include <set>
 #include <vector>
 
+#include "dataloader/formats/utf8.h"
 #include "launch/error.h"
 
 namespace muster {
 namespace {
 
 using nlohmann::json;
-
-void check_utf8(std::string_view text, const std::string& opening) {
-  const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
-  for (size_t at = 0; at < text.size();) {
-    utf8proc_int32_t code = 0;
-    const utf8proc_ssize_t count = utf8proc_iterate(bytes + at, static_cast<utf8proc_ssize_t>(text.size() - at), &code);
-    if (count <= 0) {
-      throw DataError(opening + "not UTF-8 (byte " + std::to_string(at + 1) +
-                      "); convert the file, for example with iconv");
-    }
-    at += static_cast<size_t>(count);
-  }
-}
 
 // Looks at the parser's events for what nlohmann itself lets pass.
 class Guard {
@@ -54,6 +40,11 @@ class Guard {
 json parse_json(std::string_view text, const std::string& where, int max_depth) {
   const std::string opening = where.empty() ? "" : where + ": ";
   check_utf8(text, opening);
+  // nlohmann takes a zero byte for the end of the text.
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {
+    throw DataError(opening + "not valid JSON (a zero byte at column " + std::to_string(zero + 1) +
+                    "); is the file damaged?");
+  }
   Guard guard(opening, max_depth);
   try {
     return json::parse(text.begin(), text.end(), std::ref(guard));

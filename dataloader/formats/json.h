@@ -11,7 +11,8 @@ namespace muster {
 constexpr int kMaxJsonDepth = 32;
 
 // Parses one whole JSON document. `where` (a file), if given, opens every message. DataError: not JSON (with the
-// column), not UTF-8, a key twice in one object, nested deeper than max_depth. The caller caps the size of the text.
+// column), not UTF-8, a zero byte, a key twice in one object, nested deeper than max_depth. The caller caps the size of
+// the text.
 nlohmann::json parse_json(std::string_view text, const std::string& where = "", int max_depth = kMaxJsonDepth);
 
 // "a string", "a list", ...: what a value is, for messages.

@@ -1,6 +1,7 @@
 #include "dataloader/formats/line_reader.h"
 
 #include <algorithm>
+#include <string_view>
 
 #include "launch/error.h"
 
@@ -11,7 +12,18 @@ constexpr uint64_t kBufferBytes = 65536;
 
 }  // namespace
 
-LineReader::LineReader(const std::string& path, size_t max_line_bytes) : file_(path), max_line_bytes_(max_line_bytes) {}
+LineReader::LineReader(const std::string& path, size_t max_line_bytes) : file_(path), max_line_bytes_(max_line_bytes) {
+  skip_byte_order_mark();
+}
+
+void LineReader::skip_byte_order_mark() {
+  char mark[3] = {};
+  file_.read(mark, std::min<uint64_t>(sizeof mark, file_.size()), 0);
+  const std::string_view start(mark, sizeof mark);
+  if (start == "\xef\xbb\xbf") file_at_ = sizeof mark;
+  if (start.substr(0, 2) == "\xff\xfe" || start.substr(0, 2) == "\xfe\xff")
+    throw DataError(file_.path() + " is UTF-16 text; save it as UTF-8, for example with iconv -f UTF-16 -t UTF-8");
+}
 
 bool LineReader::fill() {
   buffer_at_ = 0;
@@ -39,11 +51,6 @@ bool LineReader::next(std::string& line) {
   }
   if (!line.empty() && line.back() == '\r') line.pop_back();
   return found;
-}
-
-double LineReader::fraction() const {
-  if (file_.size() == 0) return 1;
-  return static_cast<double>(file_at_ - (buffer_.size() - buffer_at_)) / static_cast<double>(file_.size());
 }
 
 }  // namespace muster

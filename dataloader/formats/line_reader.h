@@ -10,7 +10,7 @@ namespace muster {
 
 class LineReader {
  public:
-  // DataError: cannot be read.
+  // A byte order mark of UTF-8 is skipped. DataError: cannot be read, is UTF-16.
   LineReader(const std::string& path, size_t max_line_bytes);
 
   // The next line without its end (\n or \r\n); false at the end of the file. DataError: longer than max_line_bytes.
@@ -19,10 +19,9 @@ class LineReader {
   int64_t line_number() const { return line_number_; }
   // "path:line", for messages about the line last returned.
   std::string where() const { return file_.path() + ":" + std::to_string(line_number_); }
-  // Share of the file's bytes returned so far.
-  double fraction() const;
 
  private:
+  void skip_byte_order_mark();
   bool fill();
 
   InputFile file_;

@@ -132,6 +132,13 @@ bool is_python_space(char32_t c) {
   return is_white_space(c) || (c >= 0x1C && c <= 0x1F);
 }
 
+bool is_invisible(char32_t c) {
+  const utf8proc_category_t k = category(c);
+  const bool filler = c == 0x034F || c == 0x115F || c == 0x1160 || c == 0x2800 || c == 0x3164 || c == 0xFFA0;
+  return filler || k == UTF8PROC_CATEGORY_ZS || k == UTF8PROC_CATEGORY_ZL || k == UTF8PROC_CATEGORY_ZP ||
+         k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CF || (c >= 0xFE00 && c <= 0xFE0F);
+}
+
 bool is_decimal_digit(char32_t c) {
   return category(c) == UTF8PROC_CATEGORY_ND;
 }

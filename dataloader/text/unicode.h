@@ -22,6 +22,8 @@ bool is_number(char32_t c);
 bool is_white_space(char32_t c);
 // str.isspace(): the above and the four ASCII separators.
 bool is_python_space(char32_t c);
+// Nothing of it is seen: white space, control and format characters (zero width ones, bidirectional marks), fillers.
+bool is_invisible(char32_t c);
 // re's \d.
 bool is_decimal_digit(char32_t c);
 
