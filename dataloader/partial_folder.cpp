@@ -27,8 +27,8 @@ std::string without_trailing_slash(std::string path) {
 // Files that a writer of stores makes: only those are ever deleted.
 bool is_ours(const fs::directory_entry& entry) {
   const std::string extension = entry.path().extension().string();
-  return entry.is_regular_file() &&
-         (extension == ".h5" || extension == ".spool" || extension == ".textproto" || extension == ".partial");
+  const std::set<std::string> ours = {".h5", ".spool", ".textproto", ".partial", ".rows", ".written"};
+  return entry.is_regular_file() && ours.count(extension) > 0;
 }
 
 void check_target(const std::string& path) {
@@ -40,20 +40,23 @@ void check_target(const std::string& path) {
   }
 }
 
-void empty_folder(const std::string& folder) {
+void check_leftovers(const std::string& folder) {
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
     if (!is_ours(entry)) {
       throw DataError(folder + " holds " + entry.path().filename().string() +
                       ", which no import left there; remove the folder");
     }
   }
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) fs::remove(entry.path());
 }
 
 }  // namespace
 
-PartialFolder::PartialFolder(const std::string& path)
-    : path_(without_trailing_slash(path)), folder_(path_ + ".partial") {
+std::string partial_path(const std::string& path) {
+  return without_trailing_slash(path) + ".partial";
+}
+
+PartialFolder::PartialFolder(const std::string& path, Leftovers leftovers)
+    : path_(without_trailing_slash(path)), folder_(partial_path(path_)) {
   check_target(path_);
   if (mkdir(folder_.c_str(), 0777) != 0 && errno != EEXIST) throw_system_error("cannot create folder", folder_);
   descriptor_ = open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -63,10 +66,11 @@ PartialFolder::PartialFolder(const std::string& path)
     if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
       throw DataError(folder_ + " is being written by another process; wait for it or choose another name");
     }
-    empty_folder(folder_);
+    check_leftovers(folder_);
+    if (leftovers == Leftovers::kRemove) keep_only({});
   } catch (const fs::filesystem_error& error) {
     close(descriptor_);
-    throw DataError("cannot empty " + folder_ + ": " + error.code().message());
+    throw DataError("cannot read " + folder_ + ": " + error.code().message());
   } catch (...) {
     close(descriptor_);
     throw;
@@ -77,6 +81,16 @@ PartialFolder::PartialFolder(const std::string& path)
 PartialFolder::~PartialFolder() {
   discard();
   close(descriptor_);
+}
+
+void PartialFolder::keep_only(const std::set<std::string>& names) {
+  try {
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
+      if (names.count(entry.path().filename().string()) == 0) fs::remove(entry.path());
+    }
+  } catch (const fs::filesystem_error& error) {
+    throw DataError("cannot remove old files in " + folder_ + ": " + error.code().message());
+  }
 }
 
 void PartialFolder::publish() {

@@ -17,6 +17,7 @@ enum class Purpose : uint32_t {
   kAugmentation = 3,
   kInitialisation = 4,
   kSynth = 5,
+  kHoldout = 32,
   kDropout = 0x10000,
 };
 

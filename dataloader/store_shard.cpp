@@ -1,6 +1,7 @@
 #include "dataloader/store_shard.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 #include "dataloader/formats/file.h"
 #include "dataloader/formats/hashes.h"
@@ -25,19 +26,6 @@ uint64_t table_bytes(const ShardTables& t) {
   return bytes_of(t.image_offsets) + bytes_of(t.image_hashes) + bytes_of(t.widths) + bytes_of(t.heights) +
          bytes_of(t.image_ids) + bytes_of(t.identities) + bytes_of(t.splits) + bytes_of(t.paths) +
          bytes_of(t.captions) + bytes_of(t.caption_images) + bytes_of(t.identity_names);
-}
-
-void copy_into(const std::string& from, const std::string& to, uint64_t offset) {
-  const InputFile source(from);
-  OutputFile target(to, offset);
-  std::vector<char> piece(size_t{1} << 20);
-  for (uint64_t at = 0; at < source.size();) {
-    const size_t count = std::min<uint64_t>(piece.size(), source.size() - at);
-    source.read(piece.data(), count, at);
-    target.write(piece.data(), count);
-    at += count;
-  }
-  target.finish();
 }
 
 std::vector<ByteRange> structure_ranges(const StoreShard& shard) {
@@ -91,7 +79,7 @@ void StringTable::append(const StringTable& other) {
 }
 
 StoreShard write_shard(const std::string& folder, const std::string& file, const ShardTables& tables,
-                       const std::string& blob_path) {
+                       const std::function<void(const ByteSink& sink)>& write_images) {
   const std::string path = folder + "/" + file;
   Hdf5Writer hdf5(path, tables.image_bytes() + table_bytes(tables) + kStructureSlack);
   const auto write_strings = [&](const std::string& name, const StringTable& table) {
@@ -114,7 +102,10 @@ StoreShard write_shard(const std::string& folder, const std::string& file, const
   write_strings("identities/name", tables.identity_names);
   const Hdf5Extent blob = hdf5.reserve_bytes("images/bytes", tables.image_bytes());
   hdf5.close();
-  copy_into(blob_path, path, blob.begin);
+  OutputFile images(path, blob.begin);
+  write_images([&](const void* data, size_t size) { images.write(data, size); });
+  if (images.size() != tables.image_bytes()) throw std::logic_error("write_shard() got other images than its tables");
+  images.finish();
 
   StoreShard shard;
   shard.set_file(file);

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "dataloader/formats/atomic_file.h"
 #include "dataloader/store.pb.h"
 
 namespace muster {
@@ -40,10 +42,10 @@ struct ShardTables {
   uint64_t image_bytes() const { return image_offsets.back(); }
 };
 
-// Writes FOLDER/FILE with the images' bytes taken from the file `blob_path`, fsyncs it, and describes it. DataError:
-// disk full.
+// Writes FOLDER/FILE, fsyncs it, and describes it. write_images(sink) hands over the images' bytes, end to end, as
+// often and as many at a time as it likes. DataError: disk full.
 StoreShard write_shard(const std::string& folder, const std::string& file, const ShardTables& tables,
-                       const std::string& blob_path);
+                       const std::function<void(const ByteSink& sink)>& write_images);
 
 // Where in the store a shard begins.
 struct ShardStart {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <optional>
 #include <stdexcept>
@@ -67,11 +68,23 @@ class StoreWriter::Impl {
     return place->second;
   }
 
+  void copy_spool(const ByteSink& sink) const {
+    const InputFile spool(spool_path_);
+    std::vector<char> piece(size_t{1} << 20);
+    for (uint64_t at = 0; at < spool.size();) {
+      const size_t count = std::min<uint64_t>(piece.size(), spool.size() - at);
+      spool.read(piece.data(), count, at);
+      sink(piece.data(), count);
+      at += count;
+    }
+  }
+
   void close_shard() {
     spool_.reset();
     char file[32];
     std::snprintf(file, sizeof file, "shard-%05d.h5", manifest_.shard_size());
-    const StoreShard shard = write_shard(folder_.folder(), file, tables_, spool_path_);
+    const StoreShard shard =
+        write_shard(folder_.folder(), file, tables_, [&](const ByteSink& sink) { copy_spool(sink); });
     *manifest_.add_shard() = shard;
     manifest_.set_images(manifest_.images() + shard.images());
     manifest_.set_captions(manifest_.captions() + shard.captions());

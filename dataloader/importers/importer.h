@@ -1,14 +1,15 @@
-// From a data set as its makers publish it to a store. An importer reads a list of images and hands rows to
-// import_rows(), which decodes every image once, so that damage is found now and not during training.
+// From a data set as its makers publish it to a store. A reader (jsonl.h, csv.h, ...) turns a list of images into an
+// ImportList; import_list() decodes every image once, so that damage is found now and not during training, and writes
+// the store: on many threads, on many ranks, and again from where it was killed.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "dataloader/batch.h"
 #include "dataloader/store.h"
 
 namespace muster {
@@ -16,41 +17,85 @@ namespace muster {
 // One image as a list names it.
 struct ImportRow {
   std::string where;  // file:line, for messages
-  std::string image;  // path relative to ImportOptions::root, UTF-8
+  std::string image;  // path relative to ImportList::root, UTF-8; of an image in a container, its name there
   std::string identity;
-  std::vector<std::string> captions;
+  std::vector<std::string> captions;  // may be none: such an image is in the gallery only
   Split split = Split::kTrain;
   std::string refusal;  // not empty: the list itself is wrong here, for this reason; the other fields do not count
+
+  // Not negative: the image is bytes [begin, begin + bytes) of the file ImportList::containers[container].
+  int32_t container = -1;
+  uint64_t begin = 0, bytes = 0;
 };
 
-// The next row, or nothing at the end. Called from one thread.
-using RowSource = std::function<std::optional<ImportRow>()>;
+struct ImportCounts {
+  int64_t images = 0;
+  int64_t captions = 0;
+  int64_t identities = 0;
+};
+
+// What the makers of a set say is in it, by Split.
+struct PublishedCounts {
+  const char* name;
+  std::array<ImportCounts, 3> splits;
+};
+
+// Memory: about 200 bytes a row and the captions.
+struct ImportList {
+  std::string source;      // for messages
+  std::string root = ".";  // images lie below it; a path that leaves it (.. or a symbolic link) is refused
+  std::vector<ImportRow> rows;
+  std::vector<std::string> containers;
+  std::vector<std::string> warnings;
+  const PublishedCounts* published = nullptr;  // of the set that this should be, if any
+};
+
+// For lists that can leave it open: what rows get that name no split, and where their images lie.
+struct RowDefaults {
+  std::string root;  // empty: the folder of the list
+  Split split = Split::kTrain;
+};
+std::string root_of(const std::string& list_path, const RowDefaults& defaults);
 
 struct ImportOptions {
-  std::string root = ".";  // images lie below it; a path that leaves it (.. or a symbolic link) is refused
-  int threads = 1;         // that read and decode images
-  bool skip_bad = false;   // refuse a bad row and go on; otherwise the first bad row ends the import with a DataError
-  // Called now and then with the number of rows done.
-  std::function<void(int64_t rows)> progress = [](int64_t) {};
+  int threads = 1;                         // of each rank, that read and decode images
+  bool skip_bad = false;                   // refuse bad rows and go on; otherwise the first one ends the import
+  int64_t shard_bytes = int64_t{1} << 30;  // a shard is closed once its images exceed this
+  int64_t block_rows = 512;                // what a rank takes at once, and a killed import loses at most
+  // Called now and then with the share of the work that is done and the rows decoded, over all ranks.
+  std::function<void(double fraction, int64_t rows)> progress = [](double, int64_t) {};
+};
+
+// The ranks of one import. They share the list and the file system, and meet in `lowest`, which every rank calls the
+// same number of times: it returns the lowest of their values, after all have called it.
+struct ImportRanks {
+  Shard shard;
+  std::function<int64_t(int64_t)> lowest = [](int64_t value) { return value; };
 };
 
 struct ImportReport {
-  struct Counts {
-    int64_t images = 0;
-    int64_t captions = 0;
-    int64_t identities = 0;
-  };
-  std::array<Counts, 3> splits;          // indexed by Split
-  int64_t identities_in_two_splits = 0;  // allowed, but a test on identities seen in training says little
+  std::array<ImportCounts, 3> splits;    // indexed by Split
   std::vector<std::string> refused;      // one line a row: where, what, and what to do
-  std::vector<std::string> warnings;
+  std::vector<std::string> warnings;     // the list's own first
+  std::vector<std::string> differences;  // from the published counts, one line each
+  int64_t images_without_caption = 0;    // in all splits
+  int64_t identities_in_two_splits = 0;  // allowed, but a test on identities seen in training says little
+  int64_t rows_checked_before = 0;       // by the import that this one continues
 };
 
-// Rows go to the store in their order, whatever the number of threads. Memory: a few images a thread. The caller calls
-// store.finish(). DataError: a bad row (unless skip_bad), or no good one at all.
-ImportReport import_rows(const RowSource& next, const ImportOptions& options, StoreWriter& store);
+// Makes the store `out`; the same list gives the same bytes, whatever the threads and ranks and however often it was
+// killed. Work goes to OUT.partial, which becomes OUT by one rename; what fails removes it, what is killed leaves it to
+// be continued. Every rank gets the report. DataError: the first bad row (unless skip_bad), no good row at all, a full
+// disk, OUT exists.
+ImportReport import_list(ImportList list, const std::string& out, const ImportOptions& options,
+                         const ImportRanks& ranks = {});
 
-// Why a caption cannot be used, or nothing: it is empty or blank.
+// `count` identities of the list that are in train and in no other split become val, all their images with them. Which
+// ones depends on the seed and the identities' names alone: those of the lowest keyed hash. ConfigError: the list has a
+// val split, or not more than `count` such identities.
+void hold_out_identities(ImportList& list, int64_t count, uint64_t seed);
+
+// Why a caption cannot be used, or nothing: it is empty or shows nothing (white space and invisible characters only).
 std::string caption_refusal(const std::string& caption);
 
 }  // namespace muster

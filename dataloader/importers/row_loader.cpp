@@ -1,5 +1,6 @@
 #include "dataloader/importers/row_loader.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 
@@ -13,14 +14,30 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxImageFileBytes = uint64_t{1} << 28;
+constexpr char kSkipHint[] = " (--skip-bad refuses such images and goes on)";
+
+std::vector<uint8_t> read_piece(const InputFile& file, uint64_t begin, uint64_t bytes, const std::string& name) {
+  if (bytes == 0) throw DataError(name + " is empty");
+  if (bytes > kMaxImageFileBytes) {
+    throw DataError(name + " has " + std::to_string(bytes) + " bytes; images may have " +
+                    std::to_string(kMaxImageFileBytes));
+  }
+  if (begin > file.size() || bytes > file.size() - begin) throw DataError(file.path() + " became shorter");
+  std::vector<uint8_t> contents(bytes);
+  file.read(contents.data(), contents.size(), begin);
+  return contents;
+}
 
 }  // namespace
 
-RowLoader::RowLoader(const std::string& root) {
+RowLoader::RowLoader(const ImportList& list) : containers_(list.containers) {
+  const bool needs_root =
+      std::any_of(list.rows.begin(), list.rows.end(), [](const ImportRow& row) { return row.container < 0; });
+  if (!needs_root) return;
   std::error_code error;
-  const fs::path folder = fs::canonical(root.empty() ? "." : root, error);
+  const fs::path folder = fs::canonical(list.root.empty() ? "." : list.root, error);
   if (error || !fs::is_directory(folder, error)) {
-    throw DataError("the image root " + root + " is not a folder; give another with --root");
+    throw DataError("the image root " + list.root + " is not a folder; give another with --root");
   }
   root_ = folder == folder.root_path() ? folder.string() : folder.string() + "/";
 }
@@ -30,14 +47,11 @@ std::string RowLoader::find(const ImportRow& row) const {
   if (row.image.empty() || row.image.find('\0') != std::string::npos) {
     throw DataError(row.where + ": the image's path is empty or holds a zero byte; correct it");
   }
-  if (relative.is_absolute()) {
-    throw DataError(row.where + ": the image's path " + row.image +
-                    " is absolute; write it relative to the root (--root) " + root_);
-  }
   std::error_code error;
-  const std::string path = fs::canonical(root_ + row.image, error).string();
-  const fs::path normal = relative.lexically_normal();
-  if (*normal.begin() == ".." || (!error && path.compare(0, root_.size(), root_) != 0)) {
+  const std::string path = fs::canonical(fs::path(root_) / relative, error).string();
+  // A path that does not exist is judged by its letters.
+  const std::string place = error ? (fs::path(root_) / relative).lexically_normal().string() : path;
+  if (place.compare(0, root_.size(), root_) != 0) {
     throw DataError(row.where + ": image " + row.image + " lies outside the root " + root_ +
                     "; give a root that holds it with --root");
   }
@@ -48,29 +62,24 @@ std::string RowLoader::find(const ImportRow& row) const {
   return path;
 }
 
-StoreRecord RowLoader::load(const ImportRow& row) const {
-  const std::string path = find(row);
-  StoreRecord record;
+std::vector<uint8_t> RowLoader::read(const ImportRow& row) const {
+  const std::string path = row.container < 0 ? find(row) : "";
   try {
-    const InputFile file(path);
-    if (file.size() == 0) throw DataError(row.image + " is empty");
-    if (file.size() > kMaxImageFileBytes) {
-      throw DataError(row.image + " has " + std::to_string(file.size()) + " bytes; images may have " +
-                      std::to_string(kMaxImageFileBytes));
-    }
-    record.image.resize(file.size());
-    file.read(record.image.data(), record.image.size(), 0);
-    const Image image = decode_image(record.image.data(), record.image.size(), row.image);
-    record.width = image.width;
-    record.height = image.height;
+    const InputFile file(row.container < 0 ? path : containers_[static_cast<size_t>(row.container)]);
+    const bool whole = row.container < 0;
+    return read_piece(file, whole ? 0 : row.begin, whole ? file.size() : row.bytes, row.image);
   } catch (const DataError& error) {
-    throw DataError(row.where + ": " + error.what() + " (--skip-bad refuses such images and goes on)");
+    throw DataError(row.where + ": " + error.what() + kSkipHint);
   }
-  record.source_path = row.image;
-  record.captions = row.captions;
-  record.identity = row.identity;
-  record.split = row.split;
-  return record;
+}
+
+RowLoader::Size RowLoader::check(const ImportRow& row, const std::vector<uint8_t>& bytes) const {
+  try {
+    const Image image = decode_image(bytes.data(), bytes.size(), row.image);
+    return {image.width, image.height};
+  } catch (const DataError& error) {
+    throw DataError(row.where + ": " + error.what() + kSkipHint);
+  }
 }
 
 }  // namespace muster

@@ -1,26 +1,35 @@
-// Turns a row of a list into a record: finds the image below the root, reads it, decodes it.
+// Reads the image of a row: finds it below the root or in its container, and decodes it.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "dataloader/importers/importer.h"
-#include "dataloader/store.h"
 
 namespace muster {
 
-// Any number of threads may use one RowLoader.
+// Any number of threads may use one RowLoader. The list must outlive it.
 class RowLoader {
  public:
   // DataError: the root is not a folder.
-  explicit RowLoader(const std::string& root);
+  explicit RowLoader(const ImportList& list);
 
-  // DataError, opening with row.where: the image is missing, outside the root, unreadable, damaged.
-  StoreRecord load(const ImportRow& row) const;
+  // The bytes of the image file. DataError, opening with row.where: the image is missing, outside the root, unreadable.
+  std::vector<uint8_t> read(const ImportRow& row) const;
+
+  // Throws what is wrong with these bytes as an image, opening with row.where; else gives its width and height.
+  struct Size {
+    int width = 0;
+    int height = 0;
+  };
+  Size check(const ImportRow& row, const std::vector<uint8_t>& bytes) const;
 
  private:
   std::string find(const ImportRow& row) const;
 
-  std::string root_;  // without symbolic links, ends in a slash
+  std::string root_;  // without symbolic links, ends in a slash; empty: no row needs it
+  const std::vector<std::string>& containers_;
 };
 
 }  // namespace muster

@@ -159,6 +159,64 @@ TEST_F(MessagesTest, Import) {
   expect_message("empty manifest", import_line(""));
 }
 
+TEST_F(MessagesTest, ImportOfTables) {
+  const auto csv = [&](const std::string& text, std::vector<std::string> more = {}) {
+    write(folder_ / "m.csv", text);
+    std::vector<std::string> argv = {muster_program(),  "import", "csv",
+                                     folder_ / "m.csv", "--out",  folder_ / "imported"};
+    argv.insert(argv.end(), more.begin(), more.end());
+    return argv;
+  };
+  expect_message("csv without columns", csv("a,b\ngood.jpg,a\n"));
+  expect_message("csv with two image columns", csv("image,path,caption\ngood.jpg,good.jpg,a\n"));
+  expect_message("csv with too many fields", csv("image,caption\ngood.jpg,a, b\n"));
+  expect_message("csv with an open quote", csv("image,caption\ngood.jpg,\"a\n"));
+  expect_message("csv not UTF-8", csv("image,caption\ngood.jpg,\xff\n"));
+  expect_message("csv in UTF-16", csv(std::string("\xff\xfei\0m\0", 6)));
+  expect_message("csv with a blank caption", csv("image,caption\ngood.jpg, \n"));
+  expect_message("csv with an absent image", csv("image,caption\nabsent.jpg,a\n"));
+  expect_message("csv with a truncated image", csv("image,caption\nshort.jpg,a\n"));
+  expect_message("csv out of the root", csv("image,caption\n/etc/passwd,a\n"));
+  expect_message("csv with two identities", csv("image,caption,id\ngood.jpg,a,1\ngood.jpg,b,2\n"));
+  expect_message("csv with a long delimiter", csv("image,caption\ngood.jpg,a\n", {"--delimiter", "ab"}));
+  expect_message("too many held out", csv("image,caption\ngood.jpg,a\n", {"--holdout-identities", "1"}));
+  expect_message("negative seed", {muster_program(), "synth", "--identities", "9", "--views", "2", "--seed", "-1",
+                                   "--out", folder_ / "imported"});
+}
+
+TEST_F(MessagesTest, ImportOfPublishedSets) {
+  const auto set = [&](const std::string& name, const std::string& text) {
+    fs::create_directories(folder_ / "set/imgs");
+    write(folder_ / "set/reid_raw.json", text);
+    return std::vector<std::string>{muster_program(), "import", name, folder_ / "set", "--out", folder_ / "imported"};
+  };
+  expect_message("list without splits", set("cuhk-pedes", R"([{"id": 1, "file_path": "a.jpg", "captions": ["a"]}])"));
+  expect_message("another set's folder", set("rstpreid", "[]"));
+  expect_message("not a list", set("cuhk-pedes", "{}"));
+  expect_message("list cut short", set("cuhk-pedes", R"([{"id": 1, "file_path": "a.jpg")"));
+  expect_message("captions of a wrong type",
+                 set("cuhk-pedes", R"([{"id": 1, "file_path": "a.jpg", "captions": "a", "split": "train"}])"));
+  const auto tar = [&](const std::string& bytes) {
+    write(folder_ / "x.tar", bytes);
+    return std::vector<std::string>{muster_program(),  "import", "webdataset",
+                                    folder_ / "x.tar", "--out",  folder_ / "imported"};
+  };
+  expect_message("not a tar", tar(std::string(600, 'x')));
+  expect_message("tar of nothing", tar(""));
+  expect_message("compressed tar", tar("\x1f\x8b\x08 gzip"));
+  expect_message("absent tar",
+                 {muster_program(), "import", "webdataset", folder_ / "y-{0..3}.tar", "--out", folder_ / "imported"});
+}
+
+// Each rank meets the first bad row; one line is said.
+TEST_F(MessagesTest, ImportUnderMpirun) {
+  std::string lines;
+  for (int i = 0; i < 3; ++i)
+    lines += R"({"image": "absent.jpg", "captions": ["a"]})"
+             "\n";
+  expect_message("absent image", under_mpirun(3, import_line(lines)));
+}
+
 TEST_F(MessagesTest, Store) {
   expect_message("no store", {muster_program(), "train", "--config", folder_ / "config.textproto", "--data",
                               folder_ / "absent", "--run", folder_ / "run"});

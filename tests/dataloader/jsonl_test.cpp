@@ -2,13 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "dataloader/image.h"
-#include "tests/dataloader/sample_store.h"
-#include "tests/support/temporary_folder.h"
+#include "tests/dataloader/import_fixture.h"
 
 namespace muster {
 namespace {
@@ -19,42 +14,21 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-std::vector<uint8_t> coloured_jpeg(int index) {
-  Image image{12 + index % 5, 20, {}};
-  image.pixels.assign(static_cast<size_t>(image.width * image.height * 3), static_cast<uint8_t>(40 * index));
-  return encode_jpeg(image, 90);
-}
-
 // A data set on the disk: images/0.jpg .. images/9.jpg and what a test adds.
-class Jsonl : public testing::Test {
+class Jsonl : public ImportTest {
  protected:
   Jsonl() {
-    fs::create_directories(folder_ / "set/images");
-    for (int i = 0; i < 10; ++i) write_bytes(folder_ / ("set/images/" + std::to_string(i) + ".jpg"), coloured_jpeg(i));
+    for (int i = 0; i < 10; ++i) write_image("set/images/" + std::to_string(i) + ".jpg", i);
   }
 
-  ImportReport run(const std::string& lines, bool skip_bad = false, int threads = 2) {
-    write_text(folder_ / "set/list.jsonl", lines);
-    ImportOptions options;
-    options.root = "";
-    options.threads = threads;
-    options.skip_bad = skip_bad;
-    StoreWriter store(folder_ / "out");
-    const ImportReport report = import_jsonl(folder_ / "set/list.jsonl", options, store);
-    store.finish();
-    return report;
+  ImportReport run(const std::string& lines, bool skip_bad = false) {
+    write_list("set/list.jsonl", lines);
+    return import(read_jsonl(folder_ / "set/list.jsonl"), skip_bad);
   }
 
-  // The message of an import that fails, which must leave nothing.
   std::string message(const std::string& lines, bool skip_bad = false) {
-    const std::string text = error_of([&] { run(lines, skip_bad); });
-    EXPECT_FALSE(fs::exists(folder_ / "out") || fs::exists(folder_ / "out.partial")) << lines;
-    EXPECT_EQ(text.find('\n'), std::string::npos);
-    fs::remove_all(folder_ / "out");
-    return text;
+    return message_of([&] { run(lines, skip_bad); });
   }
-
-  const TemporaryFolder folder_;
 };
 
 TEST_F(Jsonl, TakesEveryField) {
@@ -90,8 +64,28 @@ TEST_F(Jsonl, TakesEveryField) {
   EXPECT_EQ(report.splits[0].captions, 3);
   EXPECT_EQ(report.splits[2].identities, 2);
   EXPECT_EQ(report.identities_in_two_splits, 1);  // anna, in all three
-  EXPECT_THAT(report.warnings, ElementsAre(HasSubstr("1 identities"), HasSubstr("\"spilt\"")));
+  EXPECT_THAT(report.warnings, ElementsAre(HasSubstr("\"spilt\""), HasSubstr("1 identities")));
   EXPECT_THAT(report.refused, IsEmpty());
+}
+
+TEST_F(Jsonl, ImagesWithoutCaptionsAreStoredAndCounted) {
+  const ImportReport report =
+      run("\xef\xbb\xbf\n"
+          R"({"image":"images/0.jpg","captions":[]})"
+          "\n"
+          R"({"image":"images/1.jpg","captions":["a"],"split":"val"})");
+  const Store store(folder_ / "out");
+  EXPECT_EQ(store.images(), 2);
+  EXPECT_THAT(captions_of(store, 0), IsEmpty());
+  EXPECT_THAT(captions_of(store, 1), ElementsAre("a"));
+  EXPECT_EQ(report.images_without_caption, 1);
+  EXPECT_THAT(report.warnings, ElementsAre(HasSubstr("1 images have no caption")));
+}
+
+TEST_F(Jsonl, AnAbsolutePathBelowTheRootAndADefaultSplitAreTaken) {
+  write_list("set/list.jsonl", R"({"image":")" + folder_ / "set/images/1.jpg" + R"(","caption":"a"})");
+  import(read_jsonl(folder_ / "set/list.jsonl", {"", Split::kTest}));
+  EXPECT_EQ(Store(folder_ / "out").split(0), Split::kTest);
 }
 
 TEST_F(Jsonl, EachMistakeIsNamedWithItsLine) {
@@ -114,7 +108,8 @@ TEST_F(Jsonl, EachMistakeIsNamedWithItsLine) {
       {R"({"image":"images/1.jpg","captions":["a"],"caption":"b"})", "give captions"},
       {R"({"image":"images/1.jpg","captions":"a"})", "list of strings, not a string"},
       {R"({"image":"images/1.jpg","captions":[1]})", "each caption must be a string"},
-      {R"({"image":"images/1.jpg","captions":[]})", "captions is empty"},
+      {R"({"image":"images/1.jpg","captions":["\u00a0\u3000\u200b"]})", "a caption is empty"},
+      {R"({"image":"images/1.jpg","captions":["a"]})" + std::string(1, '\0') + "}", "a zero byte"},
       {R"({"image":"images/1.jpg","captions":["a"," \t"]})", "a caption is empty"},
       {R"({"image":"images/1.jpg","captions":["a"],"identity":1.5})", "identity must be"},
       {R"({"image":"images/1.jpg","captions":["a"],"identity":""})", "identity must be"},
@@ -131,7 +126,9 @@ TEST_F(Jsonl, EachMistakeIsNamedWithItsLine) {
       {image("../outside.jpg"), "outside the root"},
       {image("../absent.jpg"), "outside the root"},
       {image("images/../../outside.jpg"), "outside the root"},
-      {image(folder_ / "set/images/1.jpg"), "is absolute"},
+      {image(folder_ / "outside.jpg"), "outside the root"},
+      {image(folder_ / "absent.jpg"), "outside the root"},
+      {image(folder_ / "set/images/absent.jpg"), "cannot be found"},
       {image("images/link.jpg"), "outside the root"},
       {image("images/0.jpg"), "was listed before ("},
       {image("images//./0.jpg"), "was listed before ("},
@@ -143,6 +140,7 @@ TEST_F(Jsonl, EachMistakeIsNamedWithItsLine) {
   }
   EXPECT_THAT(message(""), HasSubstr("list is empty"));
   EXPECT_THAT(message("\n \n"), HasSubstr("list is empty"));
+  EXPECT_THAT(message("\xff\xfe{\0"), HasSubstr("UTF-16"));
 }
 
 TEST_F(Jsonl, BadRowsCanBeSkippedAndAreListed) {
@@ -157,54 +155,6 @@ TEST_F(Jsonl, BadRowsCanBeSkippedAndAreListed) {
   EXPECT_EQ(Store(folder_ / "out").source_path(2), "images/3.jpg");
   fs::remove_all(folder_ / "out");
   EXPECT_THAT(message("nonsense\n", true), AllOf(HasSubstr("all 1 rows"), HasSubstr("list.jsonl:1: ")));
-}
-
-std::string many_lines(int count) {
-  std::string lines;
-  for (int i = 0; i < count; ++i)
-    lines += R"({"image":"images/many)" + std::to_string(i) + R"(.jpg","captions":["a"]})" + "\n";
-  return lines;
-}
-
-TEST_F(Jsonl, TheStoreDoesNotDependOnTheThreads) {
-  for (int i = 0; i < 100; ++i)
-    write_bytes(folder_ / ("set/images/many" + std::to_string(i) + ".jpg"), coloured_jpeg(i));
-  run(many_lines(100), false, 1);
-  const auto expected = folder_contents(folder_ / "out");
-  fs::remove_all(folder_ / "out");
-  run(many_lines(100), false, 5);
-  EXPECT_EQ(folder_contents(folder_ / "out"), expected);
-}
-
-// The import is killed at each tenth row, then run again.
-TEST_F(Jsonl, KilledAndRunAgainGivesTheSameStore) {
-  for (int i = 0; i < 40; ++i)
-    write_bytes(folder_ / ("set/images/many" + std::to_string(i) + ".jpg"), coloured_jpeg(i));
-  write_text(folder_ / "set/list.jsonl", many_lines(40));
-  for (int64_t last = 1; last <= 40; last += 10) {
-    const pid_t child = fork();
-    if (child == 0) {
-      ImportOptions options;
-      options.root = "";
-      options.threads = 2;
-      options.progress = [&](int64_t rows) {
-        if (rows == last) kill(getpid(), SIGKILL);
-      };
-      StoreWriter store(folder_ / "out", StoreWriter::Options{2000});
-      import_jsonl(folder_ / "set/list.jsonl", options, store);
-      _exit(0);
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
-    ASSERT_TRUE(WIFSIGNALED(status));
-    EXPECT_FALSE(fs::exists(folder_ / "out"));
-    EXPECT_TRUE(fs::exists(folder_ / "out.partial"));
-  }
-  run(many_lines(40));
-  EXPECT_FALSE(fs::exists(folder_ / "out.partial"));
-  const Store store(folder_ / "out");
-  EXPECT_EQ(store.images(), 40);
-  store.verify();
 }
 
 }  // namespace

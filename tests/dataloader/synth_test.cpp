@@ -195,11 +195,7 @@ TEST(SynthJsonl, TheImporterReadsWhatWasWritten) {
   JsonlFolder writer(folder / "people");
   set.for_each(2, [&](const StoreRecord& r) { writer.add(r); });
   writer.finish();
-  {
-    StoreWriter store(folder / "store");
-    import_jsonl(folder / "people/manifest.jsonl", ImportOptions{""}, store);
-    store.finish();
-  }
+  import_list(read_jsonl(folder / "people/manifest.jsonl"), folder / "store", ImportOptions{});
   const Store store(folder / "store");
   ASSERT_EQ(store.images(), 36);
   ASSERT_EQ(store.captions(), 72);

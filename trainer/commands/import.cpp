@@ -1,43 +1,66 @@
 // muster import: a data set as published -> a store.
+#include <ATen/ops/full.h>
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <string>
 
+#include "comm/comm.pb.h"
+#include "comm/make_communicator.h"
 #include "dataloader/formats/atomic_file.h"
+#include "dataloader/importers/csv.h"
 #include "dataloader/importers/jsonl.h"
-#include "dataloader/store.h"
+#include "dataloader/importers/person_sets.h"
+#include "dataloader/importers/webdataset.h"
 #include "launch/error.h"
 #include "launch/log.h"
 #include "launch/process.h"
 #include "trainer/commands/commands.h"
 #include "trainer/commands/count_format.h"
 #include "trainer/commands/progress_line.h"
+#include "trainer/commands/seed_option.h"
 
 namespace muster {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr double kRoundDeadline = 3600;  // seconds that ranks wait for each other
+
+// What every way in takes.
 struct Arguments {
-  std::string list, out, refused_path;
+  std::vector<std::string> paths;
+  std::string out, root;
+  std::string split = "train";
+  int threads = 2;
   int64_t shard_mib = 1024;
-  ImportOptions options;
+  bool skip_bad = false;
+  int64_t holdout = 0;
+  uint64_t seed = 0;
+  CsvOptions csv;
+  std::string delimiter;
+  bool no_quotes = false;
 };
 
 void print_report(const ImportReport& report, double seconds, const std::string& out) {
   fmt::print("{:<8}{:>12}{:>12}{:>12}\n", "split", "images", "captions", "identities");
   int64_t images = 0;
   for (const Split split : {Split::kTrain, Split::kVal, Split::kTest}) {
-    const ImportReport::Counts& counts = report.splits[static_cast<size_t>(split)];
+    const ImportCounts& counts = report.splits[static_cast<size_t>(split)];
     images += counts.images;
     fmt::print("{:<8}{:>12}{:>12}{:>12}\n", split_name(split), with_commas(counts.images), with_commas(counts.captions),
                with_commas(counts.identities));
   }
   fmt::print("{}: {} images, each decoded once, in {:.1f} s\n", out, with_commas(images), seconds);
+  if (report.rows_checked_before > 0) {
+    fmt::print("continued: {} rows were decoded before the last import was stopped\n",
+               with_commas(report.rows_checked_before));
+  }
   std::fflush(stdout);
 }
 
@@ -52,47 +75,151 @@ void print_refused(const ImportReport& report, const std::string& path) {
                           with_commas(static_cast<int64_t>(report.refused.size())), path));
 }
 
-void run_import(const Arguments& arguments) {
+void compare_with_published(const ImportReport& report, const PublishedCounts& published) {
+  for (const std::string& line : report.differences) log_warning(line);
+  if (report.differences.empty()) {
+    fmt::print("all counts are those of {} as published\n", published.name);
+    std::fflush(stdout);
+  }
+}
+
+ImportRanks ranks_of(Communicator& communicator) {
+  const auto lowest = [&communicator](int64_t value) {
+    communicator.set_phase("import", kRoundDeadline);
+    const at::Tensor shared = at::full({1}, value, at::kLong);
+    communicator.all_reduce(shared, ReduceOp::kMin, "import round").wait();
+    return shared.item<int64_t>();
+  };
+  return {{communicator.rank(), communicator.size()}, lowest};
+}
+
+void run_import(ImportList list, const Arguments& arguments, Process& process) {
   const auto begun = Clock::now();
+  if (arguments.holdout > 0) hold_out_identities(list, arguments.holdout, arguments.seed);
+  const PublishedCounts* published = arguments.holdout > 0 ? nullptr : list.published;
+  list.published = published;
+  const std::unique_ptr<Communicator> communicator = make_communicator(process, CommConfig());
+  ImportOptions options;
+  options.threads = arguments.threads;
+  options.skip_bad = arguments.skip_bad;
+  options.shard_bytes = arguments.shard_mib << 20;
   ImportReport report;
   {
-    StoreWriter store(arguments.out, StoreWriter::Options{arguments.shard_mib << 20});
-    ProgressLine progress;
-    ImportOptions options = arguments.options;
-    options.progress = [&](int64_t rows) { progress.show(rows); };
-    report = import_jsonl(arguments.list, options, store, [&](double fraction) { progress.set_fraction(fraction); });
-    store.finish();
+    std::unique_ptr<ProgressLine> progress;
+    if (process.rank() == 0) {
+      progress = std::make_unique<ProgressLine>();
+      options.progress = [&](double fraction, int64_t rows) {
+        progress->set_fraction(fraction);
+        progress->show(rows);
+      };
+    }
+    report = import_list(std::move(list), arguments.out, options, ranks_of(*communicator));
   }
+  if (process.rank() != 0) return;
   print_report(report, std::chrono::duration<double>(Clock::now() - begun).count(), arguments.out);
   for (const std::string& warning : report.warnings) log_warning(warning);
+  if (published != nullptr) compare_with_published(report, *published);
   std::string beside = arguments.out;
   while (beside.size() > 1 && beside.back() == '/') beside.pop_back();
   print_refused(report, beside + ".refused.txt");
 }
 
+RowDefaults defaults_of(const Arguments& arguments) {
+  return {arguments.root, split_from_name(arguments.split)};
+}
+
+ImportList read_table(const Arguments& arguments) {
+  CsvOptions options = arguments.csv;
+  options.quoted = !arguments.no_quotes;
+  const std::string& delimiter = arguments.delimiter;
+  if (delimiter == "tab" || delimiter == "\\t") {
+    options.delimiter = '\t';
+  } else if (!delimiter.empty()) {
+    const bool good = delimiter.size() == 1 && delimiter != "\"" && delimiter != "\n" && delimiter != "\r";
+    if (!good) throw ConfigError("--delimiter " + delimiter + ": give one character, or tab");
+    options.delimiter = delimiter[0];
+  }
+  return read_csv(arguments.paths.front(), options, defaults_of(arguments));
+}
+
+// One way in: its subcommand, with the options that all share.
+class Format {
+ public:
+  using Reader = std::function<ImportList(const Arguments&)>;
+
+  Format(CLI::App& import, Process& process, const std::string& name, const std::string& what, Reader read)
+      : arguments(std::make_shared<Arguments>()), command(import.add_subcommand(name, what)) {
+    command->add_option("--out", arguments->out, "Folder to make; it appears when it is complete")->required();
+    command->add_option("--threads", arguments->threads, "Threads of each rank that read and decode images [2]")
+        ->check(CLI::Range(1, 1024));
+    command->add_option("--shard-mib", arguments->shard_mib, "Size of a shard in MiB [1024]")
+        ->check(CLI::Range(1, 1 << 24));
+    command->add_flag("--skip-bad,--continue-on-error", arguments->skip_bad,
+                      "Refuse bad rows and go on; they are listed in STORE.refused.txt");
+    auto* holdout = command->add_option("--holdout-identities", arguments->holdout,
+                                        "So many identities of train become val, with all their images");
+    holdout->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+    add_seed_option(*command, arguments->seed, "Chooses them: the same seed, the same identities [0]")->needs(holdout);
+    command->callback([arguments = arguments, &process, read = std::move(read)] {
+      run_import(read(*arguments), *arguments, process);
+    });
+  }
+
+  Format& path(const std::string& name, const std::string& what) {
+    command->add_option(name, arguments->paths, what)->required()->expected(1);
+    return *this;
+  }
+  Format& root(const std::string& otherwise) {
+    command->add_option("--root", arguments->root, "Folder that the images' paths start from [" + otherwise + "]");
+    return *this;
+  }
+  Format& split() {
+    command->add_option("--split", arguments->split, "train, val or test: of what names no split itself [train]");
+    return *this;
+  }
+
+  std::shared_ptr<Arguments> arguments;
+  CLI::App* command;
+};
+
+void add_csv(CLI::App& import, Process& process) {
+  Format csv(import, process, "csv", "A table with one caption a line: columns image, caption, identity, split",
+             read_table);
+  csv.path("LIST", "The table, with the columns' names in its first line; see dataloader/README.md");
+  csv.root("the table's folder").split();
+  CsvOptions& options = csv.arguments->csv;
+  csv.command->add_option("--delimiter", csv.arguments->delimiter,
+                          "A character, or tab [a tab if the first line has one, else a comma]");
+  csv.command->add_flag("--no-quotes", csv.arguments->no_quotes, "Quotes are ordinary characters");
+  csv.command->add_option("--image-key", options.image_key, "Column of the images' paths [image, filepath, path, ...]");
+  csv.command->add_option("--caption-key", options.caption_key,
+                          "Column of the captions, or none [caption, title, text, ...]");
+  csv.command->add_option("--identity-key", options.identity_key,
+                          "Column of the identities, or none [identity, id, label, ...]");
+  csv.command->add_option("--split-key", options.split_key, "Column of the splits, or none [split, ...]");
+}
+
 }  // namespace
 
 void add_import_command(CLI::App& app, Process& process) {
-  CLI::App* command = app.add_subcommand("import", "Make a store from a data set's own files");
-  command->require_subcommand(1);
-  CLI::App* jsonl = command->add_subcommand("jsonl", "A list with one image a line: image, identity, captions, split");
-  const auto arguments = std::make_shared<Arguments>();
-  arguments->options.threads = 2;
-  jsonl->add_option("LIST", arguments->list, "The list; its fields are described in dataloader/README.md")->required();
-  jsonl->add_option("--out", arguments->out, "Folder to make; it appears when it is complete")->required();
-  jsonl->add_option("--root", arguments->options.root, "Folder that the images' paths start from [the list's folder]");
-  jsonl->add_option("--threads", arguments->options.threads, "Threads that read and decode images [2]")
-      ->check(CLI::Range(1, 1024));
-  jsonl->add_option("--shard-mib", arguments->shard_mib, "Size of a shard in MiB [1024]")
-      ->check(CLI::Range(1, 1 << 24));
-  jsonl->add_flag("--skip-bad,--continue-on-error", arguments->options.skip_bad,
-                  "Refuse bad rows and go on; they are listed in STORE.refused.txt");
-  arguments->options.root.clear();
-  jsonl->callback([arguments, &process] {
-    if (process.world_size() > 1)
-      throw ConfigError("muster import runs as one process; start it without mpirun and give --threads");
-    run_import(*arguments);
-  });
+  CLI::App* import = app.add_subcommand("import", "Make a store from a data set's own files; runs under mpirun too");
+  import->require_subcommand(1);
+  Format jsonl(*import, process, "jsonl", "A list with one image a line: image, identity, captions, split",
+               [](const Arguments& arguments) { return read_jsonl(arguments.paths.front(), defaults_of(arguments)); });
+  jsonl.path("LIST", "The list; its fields are described in dataloader/README.md").root("the list's folder").split();
+  add_csv(*import, process);
+  Format tars(
+      *import, process, "webdataset", "Tar files of key.jpg, key.txt and key.json",
+      [](const Arguments& arguments) { return read_webdataset(arguments.paths, split_from_name(arguments.split)); });
+  tars.command->add_option("TAR", tars.arguments->paths, "Tar files; 'x-{0000..0099}.tar' stands for a hundred")
+      ->required();
+  tars.split();
+  for (const PersonSet& set : person_sets()) {
+    Format format(
+        *import, process, set.command, fmt::format("{}: {} and imgs/", set.published.name, set.lists.front()),
+        [&set](const Arguments& arguments) { return read_person_set(set, arguments.paths.front(), arguments.root); });
+    format.path("PATH", "The list, or the folder that holds it").root("imgs beside the list");
+  }
 }
 
 }  // namespace muster

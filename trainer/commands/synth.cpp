@@ -18,6 +18,7 @@
 #include "trainer/commands/commands.h"
 #include "trainer/commands/count_format.h"
 #include "trainer/commands/progress_line.h"
+#include "trainer/commands/seed_option.h"
 
 namespace muster {
 namespace {
@@ -83,7 +84,7 @@ void add_synth_command(CLI::App& app, Process& process) {
   command->add_option("--identities", set.identities, "People to draw")->required();
   command->add_option("--views", set.views, "Pictures of each, from different sides and in different places")
       ->required();
-  command->add_option("--seed", set.seed, "The same seed gives the same set [0]");
+  add_seed_option(*command, set.seed, "The same seed gives the same set [0]");
   command->add_option("--out", arguments->out, "Store to make; it appears when it is complete")->required();
   command->add_option("--width", set.width, "Of the pictures, in pixels [64]");
   command->add_option("--height", set.height, "Of the pictures, in pixels [128]");
