@@ -73,6 +73,9 @@ RunConfig resolve_run_config(const RunConfig& config) {
     for (const float value : kMean) image.add_mean(value);
     for (const float value : kStd) image.add_std(value);
   }
+  DataConfig& data = *resolved.mutable_data();
+  if (data.sampler().kind_case() == SamplerConfig::KIND_NOT_SET) data.mutable_sampler()->mutable_uniform();
+  if (data.train_splits().empty()) data.add_train_splits(DataConfig::TRAIN);
   *resolved.mutable_model() = resolve_model(resolved.model());
   return resolved;
 }

@@ -9,53 +9,11 @@
 #include <utility>
 #include <vector>
 
+#include "configs/checks.h"
+#include "configs/validate_data.h"
+
 namespace muster {
 namespace {
-
-// Collects what does not hold. NaN fails every condition.
-class Checks {
- public:
-  template <typename T>
-  void require(bool holds, const std::string& field, const T& value, const std::string& remedy) {
-    if (!holds) problems_.push_back(fmt::format("{} is {}: give {}", field, value, remedy));
-  }
-  void add(const std::string& problem) { problems_.push_back(problem); }
-
-  template <typename T>
-  void at_least(T least, const std::string& field, T value, const std::string& meaning = "") {
-    require(value >= least && std::isfinite(static_cast<double>(value)), field, value,
-            fmt::format("{} or more{}", least, meaning.empty() ? "" : " (" + meaning + ")"));
-  }
-  void positive(const std::string& field, double value) {
-    require(value > 0 && std::isfinite(value), field, value, "more than 0");
-  }
-
-  std::vector<std::string> take() { return std::move(problems_); }
-
- private:
-  std::vector<std::string> problems_;
-};
-
-void check_data(const DataConfig& data, const VisionConfig& size, Checks& checks) {
-  checks.at_least(1, "data.workers", data.workers());
-  checks.at_least(1, "data.prefetch", data.prefetch());
-  const ImageTransformConfig& image = data.image();
-  checks.at_least(0, "data.image.pad_crop", image.pad_crop());
-  const int smaller_side = std::min(size.width_pixels(), size.height_pixels());
-  if (smaller_side > 0 && image.pad_crop() >= smaller_side) {
-    checks.add(
-        fmt::format("data.image.pad_crop is {}: a crop could miss the image; give less than its smaller side, {}",
-                    image.pad_crop(), smaller_side));
-  }
-  if (image.mean_size() != 3 || image.std_size() != 3) {
-    checks.add(fmt::format("data.image.mean and std have {} and {} values: give three of each, or none of either",
-                           image.mean_size(), image.std_size()));
-  }
-  for (const float mean : image.mean()) {
-    checks.require(std::isfinite(mean), "data.image.mean", mean, "finite values, of pixels in [0, 1]");
-  }
-  for (const float deviation : image.std()) checks.positive("data.image.std", deviation);
-}
 
 void check_temperature(bool given, double temperature, const std::string& field, Checks& checks) {
   if (given) checks.positive(field, temperature);
@@ -172,7 +130,7 @@ void check_comm(const CommConfig& comm, Checks& checks) {
 
 std::vector<std::string> find_problems(const RunConfig& config) {
   Checks checks;
-  check_data(config.data(), config.model().image(), checks);
+  check_data(config, checks);
   check_objective(config.objective(), checks);
   check_train(config.train(), checks);
   check_comm(config.comm(), checks);

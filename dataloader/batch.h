@@ -11,8 +11,8 @@ namespace muster {
 struct Batch {
   at::Tensor images;    // [b, 3, H, W] float32, normalised
   at::Tensor tokens;    // [b, L] int64, zero-padded
-  at::Tensor identity;  // [b] int64, the store's identity number
-  at::Tensor image_id;  // [b] int64, the store's image number
+  at::Tensor identity;  // [b] int64, the store's identity number (of several stores: training_stores.h)
+  at::Tensor image_id;  // [b] int64, the store's image number (likewise)
   at::Tensor position;  // [b] int64, position in the global sample stream (key of every random choice)
 
   int64_t size() const { return position.defined() ? position.size(0) : 0; }

@@ -53,21 +53,19 @@ Batch allocate_batch(int64_t rows, const InputSize& input, ImageBuffers& buffers
 // Sample by sample into a batch: what the threads share, unchanging.
 class SampleReader {
  public:
-  SampleReader(const Store& store, Split split, const DataConfig& data, const InputSize& input,
-               const Tokenizer& tokenizer, const SampleStream& stream)
-      : store_(store),
-        tokenizer_(tokenizer),
-        samples_(store, split, data.captions()),
-        sampler_(samples_.size(), stream.global_batch, stream.seed),
+  SampleReader(const TrainingStores& stores, const DataConfig& data, const InputSize& input, const Tokenizer& tokenizer,
+               const SampleStream& stream)
+      : tokenizer_(tokenizer),
+        samples_(stores, data),
+        sampler_(make_sampler(samples_, data.sampler(), stream.global_batch, stream.seed)),
         transform_(data.image(), input.width, input.height),
         context_(input.context),
         seed_(stream.seed),
         global_batch_(stream.global_batch),
         slice_(slice_of(stream.global_batch, stream.shard)) {
     if (stream.shard.rank == 0 && samples_.images_without_caption() > 0) {
-      log_warning(fmt::format("{} of {} {} images in {} have no caption and are left out",
-                              samples_.images_without_caption(), store.images_of(split).size(), split_name(split),
-                              store.path()));
+      log_warning(fmt::format("{} training images of {} have no caption and are left out",
+                              samples_.images_without_caption(), stores.describe()));
     }
   }
 
@@ -75,27 +73,27 @@ class SampleReader {
 
   void read(int64_t step, int64_t row, const Batch& batch) const {
     const int64_t position = step * global_batch_ + slice_.first + row;
-    const Sample sample = samples_.at(sampler_.sample(position), seed_, position);
-    batch.identity.mutable_data_ptr<int64_t>()[row] = store_.identity(sample.image);
-    batch.image_id.mutable_data_ptr<int64_t>()[row] = sample.image;
+    const Sample sample = samples_.at(sampler_->sample(position), seed_, position);
+    const Store& store = *sample.store;
+    batch.identity.mutable_data_ptr<int64_t>()[row] = sample.run_identity;
+    batch.image_id.mutable_data_ptr<int64_t>()[row] = sample.run_image;
     batch.position.mutable_data_ptr<int64_t>()[row] = position;
     try {
-      const std::vector<uint8_t> bytes = store_.image_bytes(sample.image);
-      const Image image = decode_image(bytes.data(), bytes.size(), store_.source_path(sample.image));
+      const std::vector<uint8_t> bytes = store.image_bytes(sample.image);
+      const Image image = decode_image(bytes.data(), bytes.size(), store.source_path(sample.image));
       float* pixels = batch.images.mutable_data_ptr<float>() + row * transform_.floats();
       transform_.train(image, seed_, static_cast<uint64_t>(position), pixels);
       int64_t* ids = batch.tokens.mutable_data_ptr<int64_t>() + row * context_;
-      tokenizer_.encode(store_.caption(sample.caption), ids, context_);
+      tokenizer_.encode(store.caption(sample.caption), ids, context_);
     } catch (const DataError& error) {
-      throw DataError(fmt::format("step {}, image {} of {}: {}", step, sample.image, store_.path(), error.what()));
+      throw DataError(fmt::format("step {}, image {} of {}: {}", step, sample.image, store.path(), error.what()));
     }
   }
 
  private:
-  const Store& store_;
   const Tokenizer& tokenizer_;
   SampleList samples_;
-  UniformSampler sampler_;
+  std::unique_ptr<Sampler> sampler_;
   ImageTransform transform_;
   int64_t context_;
   uint64_t seed_;
@@ -119,9 +117,9 @@ int64_t in_range(int64_t value, int64_t most, const char* field) {
 // so that several work on one batch, or on consecutive ones, as it comes.
 class Loader::Impl {
  public:
-  Impl(const Store& store, Split split, const DataConfig& data, const InputSize& input, const Tokenizer& tokenizer,
+  Impl(const TrainingStores& stores, const DataConfig& data, const InputSize& input, const Tokenizer& tokenizer,
        const SampleStream& stream)
-      : reader_(store, split, data, input, tokenizer, stream),
+      : reader_(stores, data, input, tokenizer, stream),
         input_(input),
         buffers_(static_cast<size_t>(in_range(data.prefetch(), kMostPrefetch, "data.prefetch")) + kHeldByCaller),
         step_(stream.first_step),
@@ -237,9 +235,9 @@ class Loader::Impl {
   std::vector<std::thread> threads_;
 };
 
-Loader::Loader(const Store& store, Split split, const DataConfig& data, const InputSize& input,
-               const Tokenizer& tokenizer, const SampleStream& stream)
-    : impl_(std::make_unique<Impl>(store, split, data, input, tokenizer, stream)) {}
+Loader::Loader(const TrainingStores& stores, const DataConfig& data, const InputSize& input, const Tokenizer& tokenizer,
+               const SampleStream& stream)
+    : impl_(std::make_unique<Impl>(stores, data, input, tokenizer, stream)) {}
 Loader::~Loader() = default;
 Batch Loader::next() {
   return impl_->next();

@@ -1,6 +1,6 @@
 // The training batches of one rank, decoded ahead by threads.
 //
-// What a batch holds is a pure function of (store, config, seed, global batch, step, shard): not of the number of
+// What a batch holds is a pure function of (stores, config, seed, global batch, step, shard): not of the number of
 // threads, nor of the step the loader started at; and the ranks' batches, joined in rank order, are the batch of a
 // world of one.
 #pragma once
@@ -9,8 +9,8 @@
 
 #include "dataloader/batch.h"
 #include "dataloader/dataloader.pb.h"
-#include "dataloader/store.h"
 #include "dataloader/tokenizer.h"
+#include "dataloader/training_stores.h"
 
 namespace muster {
 
@@ -25,10 +25,10 @@ struct SampleStream {
 
 class Loader {
  public:
-  // Starts data.workers threads, which keep data.prefetch batches ahead. The store and the tokenizer must outlive it.
-  // ConfigError: the split has fewer samples than one global batch; no worker; no batch ahead; a transform that cannot
-  // work. Rank 0 logs once how many images have no caption and are left out.
-  Loader(const Store& store, Split split, const DataConfig& data, const InputSize& input, const Tokenizer& tokenizer,
+  // Starts data.workers threads, which keep data.prefetch batches of data.train_splits ahead. The stores and the
+  // tokenizer must outlive it. ConfigError: as make_sampler(); no worker; no batch ahead; a transform that cannot work.
+  // Rank 0 logs once how many images have no caption and are left out.
+  Loader(const TrainingStores& stores, const DataConfig& data, const InputSize& input, const Tokenizer& tokenizer,
          const SampleStream& stream);
   // Joins the threads after the samples they are at, however many batches were taken.
   ~Loader();

@@ -17,6 +17,13 @@ enum class Purpose : uint32_t {
   kAugmentation = 3,
   kInitialisation = 4,
   kSynth = 5,
+  kSamplerPlan = 6,
+  kResizedCrop = 7,
+  kColorJitter = 8,
+  kGrey = 9,
+  kErasing = 10,
+  kWordDeletion = 11,
+  kTokenMask = 12,
   kHoldout = 32,
   kDropout = 0x10000,
 };

@@ -2,63 +2,87 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
+#include <string>
+#include <utility>
 
-#include "dataloader/random.h"
+#include "dataloader/group_sampler.h"
+#include "dataloader/sample_list.h"
+#include "dataloader/sen_sampler.h"
+#include "dataloader/uniform_sampler.h"
 #include "launch/error.h"
 
 namespace muster {
 namespace {
 
-// So many because few samples have few round functions: over half a million keys, the orders of 6 samples are visibly
-// uneven below 16 rounds and even from there on. A sample costs about 0.5 microseconds.
-constexpr uint32_t kRounds = 24;
+std::unique_ptr<Sampler> make_identity_sampler(const SampleList& samples, const IdentitySampling& config,
+                                               int64_t global_batch, uint64_t seed) {
+  const std::string field = "data.sampler.identity";
+  if (config.samples() < 1 || config.identities() < 0) {
+    throw ConfigError(fmt::format("{} has identities: {} and samples: {}: give at least 1 of each", field,
+                                  config.identities(), config.samples()));
+  }
+  const int64_t identities = config.identities() > 0 ? config.identities() : global_batch / config.samples();
+  if (identities * config.samples() != global_batch) {
+    throw ConfigError(
+        fmt::format("{} makes batches of {} identities x {} samples = {}, but train.global_batch is {}: "
+                    "make them equal",
+                    field, identities, config.samples(), identities * config.samples(), global_batch));
+  }
+  SampleGroups groups = samples.by_identity();
+  if (groups.size() < identities) {
+    throw ConfigError(
+        fmt::format("there are {} identities to train on, fewer than the {} of each batch: lower {}.identities or "
+                    "train.global_batch",
+                    groups.size(), identities, field));
+  }
+  return std::make_unique<GroupSampler>(std::move(groups), identities, config.samples(), seed);
+}
 
-uint64_t round_value(const std::array<uint32_t, 2>& key, uint32_t round, uint64_t half) {
-  const auto low = static_cast<uint32_t>(half);
-  const auto high = static_cast<uint32_t>(half >> 32);
-  const std::array<uint32_t, 4> words = philox4x32({low, high, round, 0}, key);
-  return words[0] | uint64_t{words[1]} << 32;
+std::unique_ptr<Sampler> make_sen_sampler(const SampleList& samples, const SenSampling& config, int64_t global_batch,
+                                          uint64_t seed) {
+  if (config.samples() < 1 || global_batch % config.samples() != 0) {
+    throw ConfigError(fmt::format("data.sampler.sen.samples is {}: give a divisor of train.global_batch, {}",
+                                  config.samples(), global_batch));
+  }
+  const int64_t identities = global_batch / config.samples();
+  SampleGroups groups = samples.by_identity();
+  if (SenSampler::batches(groups, identities, global_batch) == 0) {
+    throw ConfigError(
+        fmt::format("the {} identities to train on cannot fill one batch of {} in rounds of {} different ones: lower "
+                    "train.global_batch or raise data.sampler.sen.samples",
+                    groups.size(), global_batch, identities));
+  }
+  return std::make_unique<SenSampler>(std::move(groups), identities, config.samples(), global_batch, seed);
+}
+
+std::unique_ptr<Sampler> make_image_unique_sampler(const SampleList& samples, int64_t global_batch, uint64_t seed) {
+  SampleGroups groups = samples.by_image();
+  if (groups.size() < global_batch) {
+    throw ConfigError(
+        fmt::format("data.sampler.image_unique needs as many images as train.global_batch, {}, and there are {} to "
+                    "train on: lower it",
+                    global_batch, groups.size()));
+  }
+  return std::make_unique<GroupSampler>(std::move(groups), global_batch, 1, seed);
 }
 
 }  // namespace
 
-Permutation::Permutation(int64_t size, uint64_t seed, uint64_t index)
-    : size_(static_cast<uint64_t>(size)),
-      rows_(static_cast<uint64_t>(std::ceil(std::sqrt(static_cast<double>(size))))),
-      columns_((size_ + rows_ - 1) / rows_) {
-  KeyedRandom random(seed, index, Purpose::kSampler);
-  key_ = {random.next_u32(), random.next_u32()};
-}
-
-int64_t Permutation::operator()(int64_t place) const {
-  auto value = static_cast<uint64_t>(place);
-  do {
-    uint64_t row = value / columns_;
-    uint64_t column = value % columns_;
-    for (uint32_t round = 0; round < kRounds; round += 2) {
-      row = (row + round_value(key_, round, column) % rows_) % rows_;
-      column = (column + round_value(key_, round + 1, row) % columns_) % columns_;
-    }
-    value = row * columns_ + column;
-  } while (value >= size_);
-  return static_cast<int64_t>(value);
-}
-
-UniformSampler::UniformSampler(int64_t samples, int64_t global_batch, uint64_t seed)
-    : samples_(samples), global_batch_(global_batch), seed_(seed), steps_per_epoch_(0) {
+std::unique_ptr<Sampler> make_sampler(const SampleList& samples, const SamplerConfig& config, int64_t global_batch,
+                                      uint64_t seed) {
   if (global_batch < 1) throw ConfigError(fmt::format("train.global_batch is {}: give at least 1", global_batch));
-  if (samples < global_batch) {
-    throw ConfigError(
-        fmt::format("the split has {} samples, fewer than train.global_batch = {}: lower it", samples, global_batch));
+  switch (config.kind_case()) {
+    case SamplerConfig::kIdentity:
+      return make_identity_sampler(samples, config.identity(), global_batch, seed);
+    case SamplerConfig::kSen:
+      return make_sen_sampler(samples, config.sen(), global_batch, seed);
+    case SamplerConfig::kImageUnique:
+      return make_image_unique_sampler(samples, global_batch, seed);
+    case SamplerConfig::kUniform:
+    case SamplerConfig::KIND_NOT_SET:
+      break;
   }
-  steps_per_epoch_ = samples / global_batch;
-}
-
-int64_t UniformSampler::sample(int64_t position) const {
-  const int64_t places = steps_per_epoch_ * global_batch_;
-  const auto epoch = static_cast<uint64_t>(position / places);
-  return Permutation(samples_, seed_, epoch)(position % places);
+  return std::make_unique<UniformSampler>(samples.ranges(), global_batch, seed);
 }
 
 }  // namespace muster

@@ -1,45 +1,45 @@
-// Which sample stands at which place of the endless sample stream: a pure function, so nothing is saved or shuffled in
-// memory, and any rank can compute any place.
+// Which sample stands at which place of the endless sample stream: a pure function of (seed, position), so nothing is
+// saved, a run goes on at any step, and ranks that cut a global batch among them see the batch of a world of one.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "dataloader/dataloader.pb.h"
 
 namespace muster {
 
-// A bijection on [0, size), drawn by (seed, index): an alternating Feistel network over [0, a) x [0, b) with a * b just
-// above size, Philox as its round function, walked on until it is back below size (Black and Rogaway, "Ciphers with
-// arbitrary finite domains", CT-RSA 2002, methods 2 and 3). O(1) time and memory.
-class Permutation {
+// Immutable for its callers: any number of threads.
+class Sampler {
  public:
-  // size > 0; index tells permutations of one seed apart.
-  Permutation(int64_t size, uint64_t seed, uint64_t index);
-  int64_t operator()(int64_t place) const;  // place in [0, size)
+  virtual ~Sampler() = default;
 
- private:
-  uint64_t size_;
-  uint64_t rows_;
-  uint64_t columns_;
-  std::array<uint32_t, 2> key_;
-};
-
-// Every sample once an epoch, in an order that is another one each epoch. An epoch is a whole number of global batches:
-// the samples that would fill only a part of one are left out, other ones each epoch.
-class UniformSampler {
- public:
-  // ConfigError: fewer samples than one global batch.
-  UniformSampler(int64_t samples, int64_t global_batch, uint64_t seed);
-
-  int64_t steps_per_epoch() const { return steps_per_epoch_; }
+  // The same for every epoch, above 0. An epoch is a whole number of global batches.
+  virtual int64_t steps_per_epoch() const = 0;
   // position = step * global_batch + place in the global batch, from 0 on without end; the epoch is
-  // step / steps_per_epoch(). Gives a number in [0, samples).
-  int64_t sample(int64_t position) const;
-
- private:
-  int64_t samples_;
-  int64_t global_batch_;
-  uint64_t seed_;
-  int64_t steps_per_epoch_;
+  // step / steps_per_epoch(). Gives the number of a sample.
+  virtual int64_t sample(int64_t position) const = 0;
 };
+
+// Samples that go together, in groups of at least one: the samples of group g are sample[begin[g]] ..
+// sample[begin[g + 1] - 1], each of which stands repeats[g] times in an epoch.
+struct SampleGroups {
+  std::vector<int64_t> begin = {0};
+  std::vector<int64_t> sample;
+  std::vector<int64_t> repeats;
+
+  int64_t size() const { return static_cast<int64_t>(repeats.size()); }
+  int64_t count(int64_t group) const {
+    return begin[static_cast<size_t>(group) + 1] - begin[static_cast<size_t>(group)];
+  }
+};
+
+class SampleList;
+
+// As data.sampler describes it; the source of each rule is in dataloader.proto and the sampler's header. ConfigError:
+// fewer samples, identities or images than one global batch needs; identities x samples is not the global batch.
+std::unique_ptr<Sampler> make_sampler(const SampleList& samples, const SamplerConfig& config, int64_t global_batch,
+                                      uint64_t seed);
 
 }  // namespace muster

@@ -66,11 +66,11 @@ int64_t count_steps(const TrainConfig& config, int64_t steps_per_epoch) {
 
 class Trainer::Impl {
  public:
-  Impl(const RunSettings& settings, const std::string& config, const Store& store, const std::string& run_dir,
+  Impl(const RunSettings& settings, const std::string& config, const TrainingStores& stores, const std::string& run_dir,
        Communicator& communicator)
       : settings_(settings),
         config_(config),
-        store_(store),
+        stores_(stores),
         run_dir_(run_dir),
         communicator_(communicator),
         model_(make_model(settings.model, train_.seed())),
@@ -81,18 +81,20 @@ class Trainer::Impl {
         step_(*model_, objective_, trainable_, reducer_, optimizer_, communicator,
               {train_.seed(), train_.chunk(), train_.clip_norm()}),
         tokenizer_(make_tokenizer(settings.data.tokenizer())),
-        sampler_(make_sampler(store, Split::kTrain, settings.data, train_.global_batch(), train_.seed())),
-        total_steps_(count_steps(train_, sampler_.steps_per_epoch())) {
+        steps_per_epoch_(make_sampler(SampleList(stores, settings.data), settings.data.sampler(), train_.global_batch(),
+                                      train_.seed())
+                             ->steps_per_epoch()),
+        total_steps_(count_steps(train_, steps_per_epoch_)) {
     if (train_.global_batch() < communicator.size()) {
       throw ConfigError(fmt::format("train.global_batch is {}, fewer than the {} ranks; start at most {} ranks",
                                     train_.global_batch(), communicator.size(), train_.global_batch()));
     }
     if (communicator.rank() == 0) checkpoints_.emplace(run_dir, train_.checkpoint());
     state_.set_seed(train_.seed());
-    state_.set_store_fingerprint(store.fingerprint());
+    state_.set_store_fingerprint(stores.fingerprint());
     resume();
     const Shard shard{communicator.rank(), communicator.size()};
-    loader_.emplace(store, Split::kTrain, settings.data, input_size(settings.model), *tokenizer_,
+    loader_.emplace(stores, settings.data, input_size(settings.model), *tokenizer_,
                     SampleStream{train_.seed(), train_.global_batch(), shard, state_.step(), total_steps_});
   }
 
@@ -144,7 +146,7 @@ class Trainer::Impl {
     return result;
   }
 
-  double epoch() const { return static_cast<double>(state_.step()) / static_cast<double>(sampler_.steps_per_epoch()); }
+  double epoch() const { return static_cast<double>(state_.step()) / static_cast<double>(steps_per_epoch_); }
 
   void log_step(const StepResult& result) {
     const double elapsed = seconds_since(interval_start_);
@@ -180,9 +182,10 @@ class Trainer::Impl {
 
   // True if this is the best text-to-image R@1 on val so far.
   bool evaluate() {
-    if (store_.images_of(Split::kVal).empty()) return false;
+    const Store& store = stores_.first();
+    if (store.images_of(Split::kVal).empty() || trains_on_val(settings_.data)) return false;
     communicator_.set_phase("evaluation", settings_.comm.slow_phase_timeout_s());
-    const SplitEmbeddings embeddings = embed_split(*model_, store_, Split::kVal, settings_, communicator_);
+    const SplitEmbeddings embeddings = embed_split(*model_, store, Split::kVal, settings_, communicator_);
     const EvaluationRecord record = evaluate_embeddings(embeddings, Split::kVal, state_.step(), communicator_);
     const double r1 = record.text_to_image.r1;
     const bool best = !state_.has_best_val_r1() || r1 > state_.best_val_r1();
@@ -249,9 +252,9 @@ class Trainer::Impl {
 
   void take(const Snapshot& snapshot) {
     const std::string where = fmt::format("{}/checkpoints step {}", run_dir_, snapshot.state.step());
-    if (snapshot.state.store_fingerprint() != store_.fingerprint()) {
+    if (snapshot.state.store_fingerprint() != stores_.fingerprint()) {
       throw ConfigError(fmt::format("{} was trained on another store than {}; give that store, or another --run",
-                                    run_dir_, store_.path()));
+                                    run_dir_, stores_.describe()));
     }
     copy_tensors(snapshot.model, replica_tensors(*model_, objective_), where);
     optimizer_.load_state(snapshot.optimizer, where);
@@ -262,8 +265,10 @@ class Trainer::Impl {
     for (const auto& parameter : trainable_) parameters += parameter.second.numel();
     log_info(fmt::format("{} ranks, {} trainable parameters, global batch {}, {} steps = {:.1f} epochs of {} steps",
                          communicator_.size(), parameters, train_.global_batch(), total_steps_,
-                         static_cast<double>(total_steps_) / static_cast<double>(sampler_.steps_per_epoch()),
-                         sampler_.steps_per_epoch()));
+                         static_cast<double>(total_steps_) / static_cast<double>(steps_per_epoch_), steps_per_epoch_));
+    if (trains_on_val(settings_.data)) {
+      log_info("data.train_splits has VAL: val is not evaluated while training, and no checkpoint is the best one");
+    }
     for (const std::string& group : optimizer_.describe_groups()) log_info(group);
     if (state_.step() > 0)
       log_info(fmt::format("continuing {} after step {} of {}", run_dir_, state_.step(), total_steps_));
@@ -272,7 +277,7 @@ class Trainer::Impl {
   const RunSettings settings_;
   const TrainConfig& train_ = settings_.train;
   const std::string config_;
-  const Store& store_;
+  const TrainingStores stores_;
   const std::string run_dir_;
   Communicator& communicator_;
   std::shared_ptr<Model> model_;
@@ -282,7 +287,7 @@ class Trainer::Impl {
   GradientReducer reducer_;
   TrainingStep step_;
   std::unique_ptr<Tokenizer> tokenizer_;
-  UniformSampler sampler_;
+  int64_t steps_per_epoch_;
   int64_t total_steps_;
   TrainState state_;
   std::optional<RunFolderLock> lock_;           // on rank 0, while run() works
@@ -297,9 +302,9 @@ class Trainer::Impl {
   double reduce_wait_ = 0;
 };
 
-Trainer::Trainer(const RunSettings& settings, const std::string& config, const Store& store, const std::string& run_dir,
-                 Communicator& communicator)
-    : impl_(std::make_unique<Impl>(settings, config, store, run_dir, communicator)) {}
+Trainer::Trainer(const RunSettings& settings, const std::string& config, const TrainingStores& stores,
+                 const std::string& run_dir, Communicator& communicator)
+    : impl_(std::make_unique<Impl>(settings, config, stores, run_dir, communicator)) {}
 Trainer::~Trainer() = default;
 bool Trainer::run(int64_t stop_after) {
   return impl_->run(stop_after);

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "comm/communicator.h"
-#include "dataloader/store.h"
+#include "dataloader/training_stores.h"
 #include "trainer/run_settings.h"
 
 namespace muster {
@@ -17,16 +17,17 @@ namespace muster {
 // never stopped (same binary, CPU type, world size and threads; at another world size the same samples).
 class Trainer {
  public:
-  // Collective. `config` is the resolved config's text, kept with each checkpoint; `communicator` and `store` must
-  // outlive the trainer. ConfigError: fewer training samples than train.global_batch or than ranks; a checkpoint of
-  // another model or store.
-  Trainer(const RunSettings& settings, const std::string& config, const Store& store, const std::string& run_dir,
-          Communicator& communicator);
+  // Collective. `config` is the resolved config's text, kept with each checkpoint; `communicator` and the stores
+  // must outlive the trainer. ConfigError: as make_sampler(); fewer samples a batch than ranks; a checkpoint of another
+  // model or of other stores.
+  Trainer(const RunSettings& settings, const std::string& config, const TrainingStores& stores,
+          const std::string& run_dir, Communicator& communicator);
   ~Trainer();
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 
-  // Collective. Trains to the last step, evaluates on val (if the store has one) and saves. Returns false if a signal
+  // Collective. Trains to the last step, evaluates on the first store's val (if it has one that is not
+  // trained on) and saves. Returns false if a signal
   // asked to stop, or `stop_after` steps are done: then it has saved and stopped before the end.
   bool run(int64_t stop_after = std::numeric_limits<int64_t>::max());
 

@@ -221,6 +221,10 @@ TEST_F(MessagesTest, Store) {
   expect_message("no store", {muster_program(), "train", "--config", folder_ / "config.textproto", "--data",
                               folder_ / "absent", "--run", folder_ / "run"});
   expect_message("fewer samples than the batch", train_with("train.global_batch=64"));
+  expect_message("fewer identities than the batch",
+                 train("run", {"--set", "train.global_batch=18", "--set", "data.sampler={ identity { samples: 2 } }"}));
+  expect_message("times of a store", train("run", {"--data", folder_ / "other:0"}));
+  expect_message("a store twice", train("run", {"--data", store() + ":2"}));
   expect_message("more ranks than samples", under_mpirun(3, train_with("train.global_batch=2")));
   expect_message("no run", {muster_program(), "eval", "--run", folder_ / "absent", "--data", store()});
   fs::rename(store(), folder_ / "store.partial");
@@ -246,6 +250,7 @@ TEST_F(MessagesTest, RunFolder) {
   write_tiny_store(folder_ / "other", 14);
   expect_message("another store", {muster_program(), "train", "--config", folder_ / "config.textproto", "--data",
                                    folder_ / "other", "--run", folder_ / "run"});
+  expect_message("another store beside it", train("run", {"--data", folder_ / "other:2"}));
   expect_message("not finite", train("wild", {"--set", "train.optimizer.rate=1e30", "--set", "train.steps=8"}), 77);
 }
 

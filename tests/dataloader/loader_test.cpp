@@ -99,7 +99,7 @@ class LoaderTest : public testing::Test {
   }
 
   std::vector<Batch> load(const DataConfig& data, const SampleStream& stream) {
-    Loader loader(*store_, Split::kTrain, data, kInput, tokenizer_, stream);
+    Loader loader(*store_, data, kInput, tokenizer_, stream);
     std::vector<Batch> batches;
     for (int64_t step = stream.first_step; step < stream.end_step; ++step) batches.push_back(loader.next());
     return batches;
@@ -130,7 +130,7 @@ TEST_F(LoaderTest, BatchesHoldWhatTheStreamSays) {
   for (int64_t i = 0; i < kImages; ++i) {
     if (i % 7 != 6 && i % 4 != 0) samples.push_back(i);
   }
-  const UniformSampler sampler(static_cast<int64_t>(samples.size()), 5, 77);
+  const UniformSampler sampler({{static_cast<int64_t>(samples.size()), 1}}, 5, 77);
   const std::vector<Batch> batches = load(data, {77, 5, {}, 0, 9});
   for (int64_t step = 0; step < 9; ++step) {
     const Batch& batch = batches[static_cast<size_t>(step)];
@@ -154,16 +154,28 @@ TEST_F(LoaderTest, BatchesHoldWhatTheStreamSays) {
   }
 }
 
+// One of each sampler, for batches of 6.
+std::vector<DataConfig> all_samplers() {
+  std::vector<DataConfig> configs(4, augmented());
+  configs[1].mutable_sampler()->mutable_identity()->set_samples(2);
+  configs[2].mutable_sampler()->mutable_sen()->set_samples(2);
+  configs[3].mutable_sampler()->mutable_image_unique();
+  for (DataConfig& config : configs) config.set_captions(DataConfig::EVERY_CAPTION);
+  return configs;
+}
+
 TEST_F(LoaderTest, RanksTogetherGiveTheBatchOfOne) {
-  const std::vector<Batch> whole = load(augmented(), {1, 7, {}, 0, 4});
-  for (const int ranks : {2, 3, 5, 9}) {  // of 9 ranks two have no rows
-    std::vector<std::vector<Batch>> parts;
-    for (int rank = 0; rank < ranks; ++rank) parts.push_back(load(augmented(), {1, 7, {rank, ranks}, 0, 4}));
-    for (size_t step = 0; step < whole.size(); ++step) {
-      std::vector<Batch> batches;
-      for (const std::vector<Batch>& part : parts) batches.push_back(part[step]);
-      EXPECT_TRUE(same(whole[step], join(batches))) << ranks << " ranks, step " << step;
-      EXPECT_LE(batches.front().size() - batches.back().size(), 1);
+  for (const DataConfig& data : all_samplers()) {
+    const std::vector<Batch> whole = load(data, {1, 6, {}, 0, 9});
+    for (const int ranks : {2, 3, 5, 8}) {  // of 8 ranks two have no rows
+      std::vector<std::vector<Batch>> parts;
+      for (int rank = 0; rank < ranks; ++rank) parts.push_back(load(data, {1, 6, {rank, ranks}, 0, 9}));
+      for (size_t step = 0; step < whole.size(); ++step) {
+        std::vector<Batch> batches;
+        for (const std::vector<Batch>& part : parts) batches.push_back(part[step]);
+        EXPECT_TRUE(same(whole[step], join(batches))) << ranks << " ranks, step " << step;
+        EXPECT_LE(batches.front().size() - batches.back().size(), 1);
+      }
     }
   }
 }
@@ -180,13 +192,98 @@ TEST_F(LoaderTest, WorkersAndPrefetchChangeNothing) {
 }
 
 TEST_F(LoaderTest, AnyStartGoesOnAsTheUnbrokenRun) {
-  const std::vector<Batch> expected = load(augmented(), {1, 7, {}, 0, 8});
-  for (int64_t first = 1; first < 8; ++first) {
-    const std::vector<Batch> batches = load(augmented(), {1, 7, {}, first, 8});
-    for (size_t i = 0; i < batches.size(); ++i) {
-      EXPECT_TRUE(same(expected[i + static_cast<size_t>(first)], batches[i]));
+  for (const DataConfig& data : all_samplers()) {
+    const std::vector<Batch> expected = load(data, {1, 6, {}, 0, 13});
+    for (int64_t first = 1; first < 13; ++first) {
+      const std::vector<Batch> batches = load(data, {1, 6, {}, first, 13});
+      for (size_t i = 0; i < batches.size(); ++i) {
+        EXPECT_TRUE(same(expected[i + static_cast<size_t>(first)], batches[i]));
+      }
     }
   }
+}
+
+TEST_F(LoaderTest, IdentitiesStandTogetherIfAskedTo) {
+  for (const Batch& batch : load(all_samplers()[1], {1, 6, {}, 0, 9})) {
+    std::set<int64_t> identities;
+    for (int64_t row = 0; row < 6; row += 2) {
+      const int64_t identity = batch.identity[row].item<int64_t>();
+      EXPECT_EQ(identity, batch.identity[row + 1].item<int64_t>());
+      EXPECT_TRUE(identities.insert(identity).second);
+    }
+  }
+}
+
+TEST_F(LoaderTest, NoImageIsTwiceInABatchIfAskedSo) {
+  for (const Batch& batch : load(all_samplers()[3], {1, 6, {}, 0, 9})) {
+    const int64_t* images = batch.image_id.const_data_ptr<int64_t>();
+    EXPECT_EQ(std::set<int64_t>(images, images + 6).size(), 6U);
+  }
+}
+
+TEST_F(LoaderTest, TrainsOnTheSplitsThatAreNamed) {
+  const auto images_of = [&](const DataConfig& data) {
+    std::set<int64_t> images;
+    for (const Batch& batch : load(data, {1, 2, {}, 0, 40})) {
+      for (int64_t row = 0; row < 2; ++row) images.insert(batch.image_id[row].item<int64_t>());
+    }
+    return images;
+  };
+  std::set<int64_t> train, val;
+  for (int64_t i = 0; i < kImages; ++i) {
+    if (i % 4 != 0) (i % 7 == 6 ? val : train).insert(i);
+  }
+  DataConfig data;
+  EXPECT_EQ(images_of(data), train);
+  data.add_train_splits(DataConfig::VAL);
+  EXPECT_EQ(images_of(data), val);
+  data.add_train_splits(DataConfig::TRAIN);
+  train.insert(val.begin(), val.end());
+  EXPECT_EQ(images_of(data), train);
+}
+
+TEST_F(LoaderTest, SeveralStoresShareNoNumbersAndStandAsOftenAsTheySay) {
+  write_store(folder_ / "second");
+  const Store second(folder_ / "second");
+  TrainingStores stores(*store_, 2);
+  stores.add(second, 1);
+  DataConfig data;
+  const int64_t each = SampleList(*store_, data).size();
+  ASSERT_EQ(make_sampler(SampleList(stores, data), data.sampler(), 3, 0)->steps_per_epoch(), each);
+  Loader loader(stores, data, kInput, tokenizer_, {1, 3, {}, 0, each});
+  std::map<int64_t, int> seen;
+  for (int64_t step = 0; step < each; ++step) {
+    const Batch batch = loader.next();
+    for (int64_t row = 0; row < 3; ++row) {
+      const int64_t image = batch.image_id[row].item<int64_t>();
+      ++seen[image];
+      const int64_t in_store = image % kImages;
+      EXPECT_EQ(batch.identity[row].item<int64_t>(),
+                store_->identity(in_store) + (image < kImages ? 0 : store_->identities()));
+      EXPECT_THAT(text(batch, row), testing::StartsWith(fmt::format("{}/", in_store)));
+    }
+  }
+  EXPECT_EQ(static_cast<int64_t>(seen.size()), 2 * each);
+  for (const auto& [image, times] : seen) EXPECT_EQ(times, image < kImages ? 2 : 1) << image;
+}
+
+TEST_F(LoaderTest, TheFingerprintOfStoresIsOfAllAndTheirOrder) {
+  write_store(folder_ / "second", 9);
+  const Store second(folder_ / "second");
+  const auto fingerprint = [](const Store& a, int64_t repeats, const Store& b) {
+    TrainingStores stores(a, repeats);
+    stores.add(b, 1);
+    return stores.fingerprint();
+  };
+  EXPECT_EQ(TrainingStores(*store_).fingerprint(), store_->fingerprint());
+  const std::set<std::string> distinct = {store_->fingerprint(),
+                                          second.fingerprint(),
+                                          TrainingStores(*store_, 2).fingerprint(),
+                                          fingerprint(*store_, 1, second),
+                                          fingerprint(*store_, 2, second),
+                                          fingerprint(second, 1, *store_)};
+  EXPECT_EQ(distinct.size(), 6U);
+  EXPECT_THROW(TrainingStores(*store_, 0), std::logic_error);
 }
 
 TEST_F(LoaderTest, SeedsHaveBatchesOfTheirOwn) {
@@ -216,11 +313,11 @@ TEST_F(LoaderTest, EveryCaptionIsASampleOfItsOwn) {
     }
   }
   EXPECT_EQ(static_cast<int64_t>(seen.size()), captions);
-  EXPECT_EQ(make_sampler(*store_, Split::kTrain, data, 5, 0).steps_per_epoch(), captions / 5);
+  EXPECT_EQ(make_sampler(SampleList(*store_, data), data.sampler(), 5, 0)->steps_per_epoch(), captions / 5);
 }
 
 TEST_F(LoaderTest, ABatchIsItsOwners) {
-  Loader loader(*store_, Split::kTrain, DataConfig(), kInput, tokenizer_, {1, 7, {}, 0, 20});
+  Loader loader(*store_, DataConfig(), kInput, tokenizer_, {1, 7, {}, 0, 20});
   const Batch first = loader.next();
   const at::Tensor images = first.images.clone();
   const at::Tensor view = loader.next().images.detach();  // all that is kept of the second: its memory
@@ -239,7 +336,7 @@ TEST_F(LoaderTest, StopsAtOnceWhileItsWorkersAreBlocked) {
     DataConfig data;
     data.set_workers(3);
     data.set_prefetch(2);
-    Loader loader(*store_, Split::kTrain, data, kInput, tokenizer_, {1, 5, {}, 0, int64_t{1} << 40});
+    Loader loader(*store_, data, kInput, tokenizer_, {1, 5, {}, 0, int64_t{1} << 40});
     for (int64_t i = 0; i < taken; ++i) loader.next();
   }
 }
@@ -254,7 +351,7 @@ TEST_F(LoaderTest, ADamagedImageIsNamedAndTheBatchesBeforeItAreGiven) {
   for (const int workers : {1, 4}) {
     DataConfig data;
     data.set_workers(workers);
-    Loader loader(store, Split::kTrain, data, kInput, tokenizer_, {4, 3, {}, 0, 5});
+    Loader loader(store, data, kInput, tokenizer_, {4, 3, {}, 0, 5});
     for (int64_t step = 0; step < bad_step; ++step) EXPECT_TRUE(same(loader.next(), good[static_cast<size_t>(step)]));
     for (int again = 0; again < 2; ++again) {
       try {
@@ -278,7 +375,7 @@ TEST_F(LoaderTest, OfManyErrorsTheFirstRowsIsReported) {
   DataConfig data;
   data.set_workers(4);
   for (int again = 0; again < 10; ++again) {
-    Loader loader(*store_, Split::kTrain, data, kInput, tokenizer, {4, 9, {}, 0, 1});
+    Loader loader(*store_, data, kInput, tokenizer, {4, 9, {}, 0, 1});
     try {
       loader.next();
       FAIL();
@@ -290,13 +387,13 @@ TEST_F(LoaderTest, OfManyErrorsTheFirstRowsIsReported) {
 
 TEST_F(LoaderTest, OurOwnErrorsArriveAsTheyAre) {
   const FailingTokenizer tokenizer;
-  Loader loader(*store_, Split::kTrain, DataConfig(), kInput, tokenizer, {4, 3, {}, 0, 5});
+  Loader loader(*store_, DataConfig(), kInput, tokenizer, {4, 3, {}, 0, 5});
   EXPECT_THROW(loader.next(), std::length_error);
 }
 
 TEST_F(LoaderTest, RefusesWhatCannotWork) {
   const auto make = [&](const DataConfig& data, int64_t batch) {
-    Loader(*store_, Split::kTrain, data, kInput, tokenizer_, {0, batch, {}, 0, 1});
+    Loader(*store_, data, kInput, tokenizer_, {0, batch, {}, 0, 1});
   };
   EXPECT_THROW(make(DataConfig(), kImages), ConfigError);
   DataConfig data;
@@ -308,6 +405,18 @@ TEST_F(LoaderTest, RefusesWhatCannotWork) {
   data.Clear();
   data.mutable_image()->set_pad_crop(100);
   EXPECT_THROW(make(data, 4), ConfigError);
+  data.Clear();
+  data.mutable_sampler()->mutable_identity()->set_identities(3);
+  EXPECT_THROW(make(data, 4), ConfigError);  // 3 x 4
+  data.mutable_sampler()->mutable_identity()->set_identities(kImages);
+  EXPECT_THROW(make(data, 4 * kImages), ConfigError);  // fewer identities
+  data.mutable_sampler()->mutable_sen()->set_samples(3);
+  EXPECT_THROW(make(data, 4), ConfigError);
+  data.mutable_sampler()->mutable_sen()->set_samples(1);
+  EXPECT_THROW(make(data, kImages), ConfigError);
+  data.mutable_sampler()->mutable_image_unique();
+  data.set_captions(DataConfig::EVERY_CAPTION);
+  EXPECT_THROW(make(data, kImages), ConfigError);
 }
 
 TEST(SliceOf, CutsAsEvenlyAsCanBe) {

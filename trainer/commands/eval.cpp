@@ -8,6 +8,7 @@
 
 #include "comm/make_communicator.h"
 #include "dataloader/formats/safetensors.h"
+#include "dataloader/sample_list.h"
 #include "dataloader/store.h"
 #include "launch/error.h"
 #include "launch/log.h"
@@ -34,6 +35,9 @@ void evaluate_run(const EvalArguments& arguments, Process& process) {
   const Split split = split_from_name(arguments.split);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, CommConfig());
   const TrainedRun run = load_trained_run(arguments.run_dir, arguments.checkpoint, *communicator);
+  if (split == Split::kVal && trains_on_val(run.settings.data)) {
+    log_warning(fmt::format("{} was trained on val (data.train_splits)", arguments.run_dir));
+  }
   const SplitEmbeddings embeddings = embed_split(*run.model, store, split, run.settings, *communicator);
   const EvaluationRecord record = evaluate_embeddings(embeddings, split, run.step, *communicator);
   const std::string report = arguments.report.empty() ? report_path(arguments.run_dir) : arguments.report;

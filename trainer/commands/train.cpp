@@ -8,12 +8,12 @@
 
 #include "comm/make_communicator.h"
 #include "configs/load.h"
-#include "dataloader/store.h"
 #include "launch/error.h"
 #include "launch/log.h"
 #include "launch/process.h"
 #include "launch/signals.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/open_stores.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/run_folder.h"
 #include "trainer/trainer.h"
@@ -23,7 +23,7 @@ namespace {
 
 struct TrainArguments {
   std::string config;
-  std::string store;
+  std::vector<std::string> stores;
   std::string run_dir;
   std::vector<std::string> overrides;
   bool print_config = false;
@@ -40,16 +40,16 @@ void train(const TrainArguments& arguments, Process& process) {
   start_computing(process, config.train().threads());
   install_signal_handlers(process.world_size() == 1);
   check_run_folder(arguments.run_dir, text);
-  const Store store(arguments.store);
+  const OpenStores open(arguments.stores);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm());
-  Trainer trainer(to_settings(config), text, store, arguments.run_dir, *communicator);
+  Trainer trainer(to_settings(config), text, open.stores(), arguments.run_dir, *communicator);
   if (!trainer.run(arguments.stop_after)) {
     throw Error(ExitCode::kStoppedAfterSave,
                 fmt::format("stopped at step {} of {} as asked, after saving; the same command continues",
                             trainer.step(), trainer.total_steps()));
   }
   log_info(fmt::format("finished step {} of {}; evaluate with: muster eval --run {} --data {}", trainer.step(),
-                       trainer.total_steps(), arguments.run_dir, arguments.store));
+                       trainer.total_steps(), arguments.run_dir, open.stores().first().path()));
 }
 
 }  // namespace
@@ -59,7 +59,13 @@ void add_train_command(CLI::App& app, Process& process) {
       app.add_subcommand("train", "Train a model; continues by itself from the run folder's newest checkpoint");
   const auto arguments = std::make_shared<TrainArguments>();
   command->add_option("--config", arguments->config, "Run config (protobuf text format), see configs/")->required();
-  command->add_option("--data", arguments->store, "Store made by muster import or synth")->required();
+  command
+      ->add_option(
+          "--data", arguments->stores,
+          "Store made by muster import or synth; several --data: trained on together, the first one evaluated; "
+          "PATH:3: its samples stand 3 times in an epoch")
+      ->required()
+      ->allow_extra_args(false);
   command->add_option("--run", arguments->run_dir, "Run folder: checkpoints, metrics, report")->required();
   command->add_option("--set", arguments->overrides, "Override a field: --set train.global_batch=512")->take_all();
   command
