@@ -79,6 +79,9 @@ void check_optimizer(const OptimizerConfig& optimizer, Checks& checks) {
   }
   checks.positive("train.optimizer.epsilon", optimizer.epsilon());
   checks.at_least(0.0, "train.optimizer.weight_decay", optimizer.weight_decay());
+  const double layer_decay = optimizer.layer_decay();
+  checks.require(layer_decay > 0 && layer_decay <= 1, "train.optimizer.layer_decay", layer_decay,
+                 "more than 0, at most 1 (1: none)");
   check_groups(optimizer, checks);
 }
 
@@ -91,6 +94,27 @@ void check_length(const TrainConfig& train, Checks& checks) {
   if (train.has_epochs()) checks.positive("train.epochs", train.epochs());
 }
 
+// Of milestones in steps or in epochs.
+template <typename Values>
+void check_increasing(const std::string& field, const Values& values, Checks& checks) {
+  for (int i = 0; i < values.size(); ++i) {
+    if (values[i] > (i == 0 ? 0 : values[i - 1])) continue;
+    checks.add(fmt::format("{}[{}] is {}: give increasing values, more than 0", field, i, values[i]));
+  }
+}
+
+void check_milestones(const ScheduleConfig& schedule, Checks& checks) {
+  check_increasing("train.schedule.milestone", schedule.milestone(), checks);
+  check_increasing("train.schedule.milestone_epoch", schedule.milestone_epoch(), checks);
+  checks.positive("train.schedule.gamma", schedule.gamma());
+  const bool steps = !schedule.milestone().empty(), epochs = !schedule.milestone_epoch().empty();
+  if (steps && epochs) checks.add("train.schedule.milestone and milestone_epoch are both given: keep one of the two");
+  if ((steps || epochs) != (schedule.decay() == ScheduleConfig::STEP)) {
+    checks.add(
+        "train.schedule: decay STEP and milestones (milestone or milestone_epoch) go together: give both or none");
+  }
+}
+
 void check_schedule(const TrainConfig& train, Checks& checks) {
   const ScheduleConfig& schedule = train.schedule();
   checks.at_least<int64_t>(0, "train.schedule.warmup_steps", schedule.warmup_steps());
@@ -100,8 +124,26 @@ void check_schedule(const TrainConfig& train, Checks& checks) {
                     "give fewer warmup_steps or more steps",
                     schedule.warmup_steps(), train.steps()));
   }
-  const double fraction = schedule.final_fraction();
+  if (schedule.has_warmup_epochs()) checks.at_least(0.0, "train.schedule.warmup_epochs", schedule.warmup_epochs());
+  if (schedule.has_warmup_epochs() && schedule.warmup_steps() > 0) {
+    checks.add("train.schedule.warmup_steps and warmup_epochs are both given: keep one of the two");
+  }
+  const double fraction = schedule.final_fraction(), start = schedule.warmup_start();
+  checks.require(start >= 0 && start <= 1, "train.schedule.warmup_start", start, "0 to 1");
   checks.require(fraction >= 0 && fraction <= 1, "train.schedule.final_fraction", fraction, "0 to 1");
+  check_milestones(schedule, checks);
+}
+
+void check_ema(const EmaConfig& ema, Checks& checks) {
+  checks.require(ema.decay() >= 0 && ema.decay() < 1, "train.ema.decay", ema.decay(),
+                 "0 (no average) or more, below 1");
+}
+
+void check_init(const InitConfig& init, Checks& checks) {
+  const bool more = init.ema() || init.resize_positions() != InitConfig::REFUSE || init.checkpoint() != "newest";
+  if (init.run().empty() && (init.has_run() || more)) {
+    checks.add("train.init.run is not given: give the folder of the run to start from, or leave train.init out");
+  }
 }
 
 void check_train(const TrainConfig& train, Checks& checks) {
@@ -110,6 +152,8 @@ void check_train(const TrainConfig& train, Checks& checks) {
   check_length(train, checks);
   check_optimizer(train.optimizer(), checks);
   check_schedule(train, checks);
+  check_ema(train.ema(), checks);
+  check_init(train.init(), checks);
   checks.at_least(0.0, "train.clip_norm", train.clip_norm(), "0: never clip");
   checks.require(train.threads() >= 0 && train.threads() <= 1024, "train.threads", train.threads(),
                  "0 (cores / ranks) to 1024");

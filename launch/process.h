@@ -9,7 +9,8 @@ namespace muster {
 class Process {
  public:
   // Sets MKL_CBWR (bits that do not depend on tile heights: see the contract of bits in README) unless the environment
-  // already does; must therefore run before the first tensor operation. Ends the process with one line and exit code 2
+  // already does; must therefore run before the first tensor operation. Freed memory stays with the process, for the
+  // next step. Ends the process with one line and exit code 2
   // where ranks were started that cannot form a job.
   Process(int* argc, char*** argv);
   ~Process();

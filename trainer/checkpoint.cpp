@@ -94,6 +94,7 @@ void CheckpointStore::save_async(const Snapshot& live) {
   const at::NoGradGuard no_grad;
   copy_into(copy_.model, live.model);
   copy_into(copy_.optimizer, live.optimizer);
+  copy_into(copy_.ema, live.ema);
   copy_.state = live.state;
   copy_.config = live.config;
   last_copy_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -12,6 +12,7 @@ namespace muster {
 struct Snapshot {
   NamedTensors model;
   NamedTensors optimizer;
+  NamedTensors ema;  // the weights' average, under the weights' names; empty if the run keeps none
   TrainState state;
   std::string config;  // the resolved config's text
 };

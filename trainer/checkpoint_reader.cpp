@@ -48,6 +48,11 @@ CheckpointManifest read_manifest(const std::string& path) {
   return manifest;
 }
 
+bool lists(const CheckpointManifest& manifest, std::string_view name) {
+  return std::any_of(manifest.file().begin(), manifest.file().end(),
+                     [&](const auto& file) { return file.name() == name; });
+}
+
 void verify(const std::string& folder, const CheckpointManifest& manifest) {
   for (const CheckpointManifest::File& file : manifest.file()) {
     const std::string path = folder + "/" + file.name();
@@ -60,9 +65,7 @@ void verify(const std::string& folder, const CheckpointManifest& manifest) {
     if (xxh3_128_hex_of_file(path) != file.xxh3_128()) throw DataError(path + " does not have its manifest's hash");
   }
   for (const std::string_view name : {kModelFile, kOptimizerFile, kStateFile, kConfigFile}) {
-    const bool listed = std::any_of(manifest.file().begin(), manifest.file().end(),
-                                    [&](const auto& file) { return file.name() == name; });
-    if (!listed) throw DataError(fmt::format("{}/{} lists no {}", folder, kManifestFile, name));
+    if (!lists(manifest, name)) throw DataError(fmt::format("{}/{} lists no {}", folder, kManifestFile, name));
   }
 }
 
@@ -74,6 +77,7 @@ Snapshot read_checkpoint(const std::string& folder) {
   Snapshot snapshot;
   snapshot.model = read_safetensors(folder + "/" + kModelFile);
   snapshot.optimizer = read_safetensors(folder + "/" + kOptimizerFile);
+  if (lists(manifest, kEmaFile)) snapshot.ema = read_safetensors(folder + "/" + kEmaFile);
   const std::string state_path = folder + "/" + kStateFile;
   snapshot.state = parse<TrainState>(read_file(state_path, kMaxTextBytes), state_path);
   snapshot.config = read_file(folder + "/" + kConfigFile, kMaxTextBytes);

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include "dataloader/formats/atomic_file.h"
 #include "dataloader/formats/hashes.h"
@@ -46,11 +47,13 @@ std::string to_text(const google::protobuf::Message& message) {
   return text;
 }
 
-std::string manifest_text(const std::string& folder, int64_t step) {
+std::string manifest_text(const std::string& folder, const Snapshot& snapshot) {
   CheckpointManifest manifest;
   manifest.set_format(kCheckpointFormat);
-  manifest.set_step(step);
-  for (const char* name : {kModelFile, kOptimizerFile, kStateFile, kConfigFile}) {
+  manifest.set_step(snapshot.state.step());
+  std::vector<const char*> names = {kModelFile, kOptimizerFile, kStateFile, kConfigFile};
+  if (!snapshot.ema.empty()) names.push_back(kEmaFile);
+  for (const char* name : names) {
     CheckpointManifest::File& file = *manifest.add_file();
     const std::string path = folder + "/" + name;
     std::error_code error;
@@ -67,9 +70,10 @@ std::string manifest_text(const std::string& folder, int64_t step) {
 void write_files(const std::string& folder, const Snapshot& snapshot) {
   write_safetensors(folder + "/" + kModelFile, snapshot.model);
   write_safetensors(folder + "/" + kOptimizerFile, snapshot.optimizer);
+  if (!snapshot.ema.empty()) write_safetensors(folder + "/" + kEmaFile, snapshot.ema);
   write_file_atomically(folder + "/" + kStateFile, to_text(snapshot.state));
   write_file_atomically(folder + "/" + kConfigFile, snapshot.config);
-  write_file_atomically(folder + "/" + kManifestFile, manifest_text(folder, snapshot.state.step()));
+  write_file_atomically(folder + "/" + kManifestFile, manifest_text(folder, snapshot));
 }
 
 // A folder cannot be renamed over another that holds files: the old one steps aside first, and is found under its other

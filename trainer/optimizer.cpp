@@ -9,6 +9,9 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <utility>
 
@@ -33,12 +36,13 @@ std::string shape_text(const at::Tensor& tensor) {
 
 }  // namespace
 
-Optimizer::Optimizer(NamedParameters trainable, const OptimizerConfig& config)
-    : parameters_(std::move(trainable)), config_(config) {
+Optimizer::Optimizer(NamedParameters trainable, const OptimizerConfig& config, const LayersAbove& layers)
+    : parameters_(std::move(trainable)), config_(config), layers_(layers) {
   check_groups(parameters_, config_);
   for (const auto& [name, parameter] : parameters_) {
     if (!parameter.is_contiguous()) throw std::logic_error("Optimizer: parameter " + name + " is not contiguous");
-    Bundle& bundle = bundle_of(config_.rate() * rate_multiplier(name, config_), weight_decay(name, parameter, config_));
+    Bundle& bundle =
+        bundle_of(config_.rate() * rate_multiplier(name, layers_, config_), weight_decay(name, parameter, config_));
     bundle.parameters.push_back(parameter);
     if (config_.kind() != OptimizerConfig::SGD) {
       state_.emplace_back(name + ".exp_avg", at::zeros_like(parameter.detach()));
@@ -119,23 +123,40 @@ std::vector<std::string> Optimizer::describe_groups() const {
   std::vector<std::string> lines;
   for (int group = -1; group < config_.group_size(); ++group) {
     int64_t tensors = 0, count = 0, undecayed = 0;
-    double rate = 0, decay = 0;
+    double least = std::numeric_limits<double>::max(), most = 0, decay = 0;
     for (const auto& [name, parameter] : parameters_) {
       if (find_group(name, config_) != group) continue;
       const double own_decay = weight_decay(name, parameter, config_);
+      const double rate = config_.rate() * rate_multiplier(name, layers_, config_);
       ++tensors;
       count += parameter.numel();
       undecayed += own_decay == 0 ? 1 : 0;
-      rate = config_.rate() * rate_multiplier(name, config_);
+      least = std::min(least, rate);
+      most = std::max(most, rate);
       decay = std::max(decay, own_decay);
     }
     if (tensors == 0) continue;
     const std::string pattern = group < 0 ? "the rest" : config_.group(group).name();
+    const std::string rates = least == most ? fmt::format("{:g}", most) : fmt::format("{:g} to {:g}", least, most);
     lines.push_back(
-        fmt::format("{}: {} tensors, {} parameters, rate {:g}, decay {:g}", pattern, tensors, count, rate, decay));
+        fmt::format("{}: {} tensors, {} parameters, rate {}, decay {:g}", pattern, tensors, count, rates, decay));
     if (decay > 0 && undecayed > 0) lines.back() += fmt::format(" ({} tensors without)", undecayed);
   }
+  if (config_.layer_decay() != 1) lines.push_back(describe_layers());
   return lines;
+}
+
+std::string Optimizer::describe_layers() const {
+  int64_t deepest = 0;
+  for (const auto& [name, parameter] : parameters_) {
+    const auto above = layers_.find(name);
+    if (above != layers_.end()) deepest = std::max(deepest, above->second);
+  }
+  std::string line = fmt::format("layer decay {:g}: rates from the features down", config_.layer_decay());
+  for (int64_t above = 0; above <= deepest; ++above) {
+    line += fmt::format(" {:.3g}", config_.rate() * std::pow(config_.layer_decay(), static_cast<double>(above)));
+  }
+  return line;
 }
 
 }  // namespace muster

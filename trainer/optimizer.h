@@ -22,8 +22,9 @@ namespace muster {
 class Optimizer {
  public:
   // Contiguous leaf tensors, frozen ones left out by the caller; their memory is updated in place. Rates and decays by
-  // trainer/parameter_groups.h. ConfigError: a group whose glob matches nothing.
-  Optimizer(NamedParameters trainable, const OptimizerConfig& config);
+  // trainer/parameter_groups.h; `layers` is the model's, for layer_decay. ConfigError: a group whose glob matches
+  // nothing.
+  Optimizer(NamedParameters trainable, const OptimizerConfig& config, const LayersAbove& layers = {});
 
   // One update from each parameter's grad(), at rate config.rate * the group's multiplier * rate_factor. Gradients are
   // multiplied by gradient_scale (clipping) first, in place; 1 leaves them untouched. std::logic_error: a parameter
@@ -38,7 +39,8 @@ class Optimizer {
   // the first tensor that is missing, left over, or of another shape or dtype.
   void load_state(const NamedTensors& state, const std::string& path);
 
-  // One line per group, for the log: pattern, tensors, parameters, rate, decay.
+  // For the log. One line per group: pattern, tensors, parameters, rate (or least and largest), decay. With layer_decay
+  // one more, with the rates of all layers.
   std::vector<std::string> describe_groups() const;
 
  private:
@@ -49,11 +51,13 @@ class Optimizer {
     std::vector<at::Tensor> parameters, exp_avgs, exp_avg_sqs, steps;
   };
 
+  std::string describe_layers() const;
   Bundle& bundle_of(double rate, double decay);
   void update(Bundle& bundle, const std::vector<at::Tensor>& gradients, double rate);
 
   NamedParameters parameters_;
   OptimizerConfig config_;
+  LayersAbove layers_;
   NamedTensors state_;
   std::vector<Bundle> bundles_;
 };

@@ -4,6 +4,7 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "launch/error.h"
 #include "trainer/near_miss.h"
@@ -77,9 +78,11 @@ void check_all_groups(const std::vector<std::string>& names, const OptimizerConf
   for (const ParameterGroup& group : config.group()) check(group, names, "parameters");
 }
 
-double rate_multiplier(const std::string& name, const OptimizerConfig& config) {
+double rate_multiplier(const std::string& name, const LayersAbove& layers, const OptimizerConfig& config) {
   const int group = find_group(name, config);
-  return group < 0 ? 1 : config.group(group).rate_multiplier();
+  const auto above = layers.find(name);
+  const double layer = above == layers.end() ? 1 : std::pow(config.layer_decay(), static_cast<double>(above->second));
+  return (group < 0 ? 1 : config.group(group).rate_multiplier()) * layer;
 }
 
 double weight_decay(const std::string& name, const at::Tensor& parameter, const OptimizerConfig& config) {

@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,8 +29,12 @@ bool is_frozen(const std::string& name, const OptimizerConfig& config);
 void check_groups(const NamedParameters& trainable, const OptimizerConfig& config);
 void check_all_groups(const std::vector<std::string>& names, const OptimizerConfig& config);
 
-// Multiplies OptimizerConfig.rate.
-double rate_multiplier(const std::string& name, const OptimizerConfig& config);
+// Of a parameter: how many layers lie between it and the features. Names that are not in it count as 0.
+using LayersAbove = std::map<std::string, int64_t>;
+
+// Multiplies OptimizerConfig.rate: the group's multiplier times layer_decay ^ layers above the parameter (Clark et al.,
+// ELECTRA, 2020; BEiT's get_parameter_groups).
+double rate_multiplier(const std::string& name, const LayersAbove& layers, const OptimizerConfig& config);
 
 // Of one parameter. 0 for tensors of at most one dimension (biases, norms' gains, the class embedding) and for the
 // logit scale, also in a group with a weight_decay of its own, unless decay_all. SGD decays only if weight_decay is

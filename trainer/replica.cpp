@@ -15,13 +15,38 @@
 
 namespace muster {
 
-NamedTensors replica_tensors(const Model& model, const LossObjective& objective) {
+NamedTensors model_tensors(const Model& model) {
   NamedTensors tensors;
   for (const auto& parameter : model.named_parameters())
     tensors.emplace_back(parameter.key(), parameter.value().detach());
   for (const auto& buffer : model.named_buffers()) tensors.emplace_back(buffer.key(), buffer.value());
+  return tensors;
+}
+
+NamedTensors replica_tensors(const Model& model, const LossObjective& objective) {
+  NamedTensors tensors = model_tensors(model);
   for (const auto& [name, tensor] : objective.parameters()) tensors.emplace_back(name, tensor.detach());
   return tensors;
+}
+
+NamedParameters take_trainable(Model& model, const LossObjective& objective, const OptimizerConfig& config) {
+  std::vector<std::string> names;
+  for (const auto& parameter : model.named_parameters()) names.push_back(parameter.key());
+  for (const auto& parameter : objective.parameters()) names.push_back(parameter.first);
+  check_all_groups(names, config);
+  NamedParameters trainable;
+  for (auto& parameter : model.named_parameters()) {
+    if (is_frozen(parameter.key(), config)) {
+      parameter.value().set_requires_grad(false);
+    } else {
+      trainable.emplace_back(parameter.key(), parameter.value());
+    }
+  }
+  for (const auto& parameter : objective.parameters()) {
+    if (!is_frozen(parameter.first, config)) trainable.push_back(parameter);
+  }
+  if (trainable.empty()) throw ConfigError("train.optimizer.group freezes every parameter; leave one to train");
+  return trainable;
 }
 
 void copy_tensors(const NamedTensors& from, const NamedTensors& into, const std::string& where) {

@@ -12,8 +12,15 @@
 
 namespace muster {
 
+// The model's parameters and buffers, sharing their memory.
+NamedTensors model_tensors(const Model& model);
+
 // The model's parameters and buffers and the objective's parameters, sharing their memory.
 NamedTensors replica_tensors(const Model& model, const LossObjective& objective);
+
+// The model's and the objective's parameters that are trained; the frozen ones are cut off from autograd. ConfigError:
+// a group whose glob matches nothing, or nothing left to train.
+NamedParameters take_trainable(Model& model, const LossObjective& objective, const OptimizerConfig& config);
 
 // Copies a checkpoint's tensors into `into`. DataError naming the first tensor that is missing, left over, or of
 // another shape: the checkpoint is of another model.

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "launch/error.h"
+#include "trainer/encoders/autocast.h"
 
 namespace muster {
 namespace {
@@ -67,6 +68,10 @@ void backward(const Features& live, const Features& gradient, Rows rows) {
 
 }  // namespace
 
+StepOptions step_options(const TrainConfig& config) {
+  return {config.seed(), config.chunk(), config.clip_norm(), config.precision() == TrainConfig::BF16};
+}
+
 TrainingStep::TrainingStep(Model& model, LossObjective& objective, NamedParameters trainable, GradientReducer& reducer,
                            Optimizer& optimizer, Communicator& communicator, const StepOptions& options)
     : model_(model),
@@ -77,6 +82,11 @@ TrainingStep::TrainingStep(Model& model, LossObjective& objective, NamedParamete
       communicator_(communicator),
       options_(options) {}
 
+Features TrainingStep::forward(const Batch& batch) {
+  const Bf16Scope precision(options_.bf16);
+  return model_.forward(batch, options_.seed);
+}
+
 StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& progress) {
   reducer_.zero();
   const std::vector<Rows> chunks = cut_into_chunks(batch.size(), options_.chunk);
@@ -84,7 +94,7 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
   std::vector<Features> features;
   for (const Rows rows : chunks) {
     const at::AutoGradMode graph(one_forward);
-    features.push_back(model_.forward(slice(batch, rows), options_.seed));
+    features.push_back(forward(slice(batch, rows)));
   }
   const Labels labels{batch.identity, batch.image_id, batch.position};
   const LossResult loss = objective_.evaluate(join(features), labels, progress, communicator_);
@@ -97,7 +107,7 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
   const auto& own = objective_.parameters();
   for (size_t i = 0; i < own.size(); ++i) own[i].second.mutable_grad().add_(loss.parameter_grads[i]);
   for (size_t i = 0; i < chunks.size(); ++i) {
-    const Features live = one_forward ? std::move(features[0]) : model_.forward(slice(batch, chunks[i]), options_.seed);
+    const Features live = one_forward ? std::move(features[0]) : forward(slice(batch, chunks[i]));
     if (i + 1 == chunks.size()) reducer_.arm();
     backward(live, loss.gradient, chunks[i]);
   }

@@ -10,6 +10,7 @@
 #include "trainer/encoders/model.h"
 #include "trainer/losses/objective.h"
 #include "trainer/optimizer.h"
+#include "trainer/trainer.pb.h"
 
 namespace muster {
 
@@ -17,7 +18,10 @@ struct StepOptions {
   uint64_t seed = 0;
   int64_t chunk = 0;     // rows per forward; 0: all at once
   double clip_norm = 0;  // 0: never
+  bool bf16 = false;     // encoders under autocast
 };
+
+StepOptions step_options(const TrainConfig& config);
 
 struct StepResult {
   double loss = 0;            // over the global batch, the same on every rank
@@ -42,6 +46,8 @@ class TrainingStep {
   StepResult compute_gradients(const Batch& batch, const Progress& progress);
 
  private:
+  Features forward(const Batch& batch);
+
   Model& model_;
   LossObjective& objective_;
   NamedParameters trainable_;

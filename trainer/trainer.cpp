@@ -27,6 +27,7 @@
 #include "trainer/run_folder.h"
 #include "trainer/schedule.h"
 #include "trainer/step.h"
+#include "trainer/weight_average.h"
 
 namespace muster {
 namespace {
@@ -34,27 +35,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// The objective's and the model's parameters that are trained; the frozen ones are cut off from autograd.
-NamedParameters take_trainable(Model& model, const LossObjective& objective, const OptimizerConfig& config) {
-  std::vector<std::string> names;
-  for (const auto& parameter : model.named_parameters()) names.push_back(parameter.key());
-  for (const auto& parameter : objective.parameters()) names.push_back(parameter.first);
-  check_all_groups(names, config);
-  NamedParameters trainable;
-  for (auto& parameter : model.named_parameters()) {
-    if (is_frozen(parameter.key(), config)) {
-      parameter.value().set_requires_grad(false);
-    } else {
-      trainable.emplace_back(parameter.key(), parameter.value());
-    }
-  }
-  for (const auto& parameter : objective.parameters()) {
-    if (!is_frozen(parameter.first, config)) trainable.push_back(parameter);
-  }
-  if (trainable.empty()) throw ConfigError("train.optimizer.group freezes every parameter; leave one to train");
-  return trainable;
 }
 
 int64_t count_steps(const TrainConfig& config, int64_t steps_per_epoch) {
@@ -67,7 +47,7 @@ int64_t count_steps(const TrainConfig& config, int64_t steps_per_epoch) {
 class Trainer::Impl {
  public:
   Impl(const RunSettings& settings, const std::string& config, const TrainingStores& stores, const std::string& run_dir,
-       Communicator& communicator)
+       Communicator& communicator, const std::function<NamedTensors()>& initial_weights)
       : settings_(settings),
         config_(config),
         stores_(stores),
@@ -76,15 +56,15 @@ class Trainer::Impl {
         model_(make_model(settings.model, train_.seed())),
         objective_(settings.objective),
         trainable_(take_trainable(*model_, objective_, train_.optimizer())),
-        optimizer_(trainable_, train_.optimizer()),
+        optimizer_(trainable_, train_.optimizer(), model_->layers_above()),
         reducer_(trainable_, communicator, settings.comm.bucket_bytes()),
-        step_(*model_, objective_, trainable_, reducer_, optimizer_, communicator,
-              {train_.seed(), train_.chunk(), train_.clip_norm()}),
+        step_(*model_, objective_, trainable_, reducer_, optimizer_, communicator, step_options(train_)),
         tokenizer_(make_tokenizer(settings.data.tokenizer())),
         steps_per_epoch_(make_sampler(SampleList(stores, settings.data), settings.data.sampler(), train_.global_batch(),
                                       train_.seed())
                              ->steps_per_epoch()),
-        total_steps_(count_steps(train_, steps_per_epoch_)) {
+        total_steps_(count_steps(train_, steps_per_epoch_)),
+        schedule_(train_.schedule(), steps_per_epoch_, total_steps_) {
     if (train_.global_batch() < communicator.size()) {
       throw ConfigError(fmt::format("train.global_batch is {}, fewer than the {} ranks; start at most {} ranks",
                                     train_.global_batch(), communicator.size(), train_.global_batch()));
@@ -92,7 +72,7 @@ class Trainer::Impl {
     if (communicator.rank() == 0) checkpoints_.emplace(run_dir, train_.checkpoint());
     state_.set_seed(train_.seed());
     state_.set_store_fingerprint(stores.fingerprint());
-    resume();
+    resume(initial_weights);
     const Shard shard{communicator.rank(), communicator.size()};
     loader_.emplace(stores, settings.data, input_size(settings.model), *tokenizer_,
                     SampleStream{train_.seed(), train_.global_batch(), shard, state_.step(), total_steps_});
@@ -138,7 +118,8 @@ class Trainer::Impl {
     const Batch batch = loader_->next();
     const Progress progress{state_.step(), epoch()};
     model_->train();
-    StepResult result = step_.run(batch, progress, rate_factor(train_.schedule(), state_.step(), total_steps_));
+    StepResult result = step_.run(batch, progress, schedule_.factor(state_.step()));
+    if (average_) average_->update(state_.step());
     reduce_wait_ += result.reduce_wait_seconds;
     communicator_.step_done(state_.step() + 1);
     state_.set_step(state_.step() + 1);
@@ -160,7 +141,7 @@ class Trainer::Impl {
       record.terms.emplace_back(objective_.term_names()[i], result.terms[i]);
     }
     record.grad_norm = result.gradient_norm;
-    record.rate = train_.optimizer().rate() * rate_factor(train_.schedule(), state_.step() - 1, total_steps_);
+    record.rate = train_.optimizer().rate() * schedule_.factor(state_.step() - 1);
     record.logit_scale = objective_.logit_scale();
     record.samples_per_second = steps * static_cast<double>(train_.global_batch()) / elapsed;
     record.data_wait_share = (loader_->waited_seconds() - data_wait_before_) / elapsed;
@@ -185,6 +166,7 @@ class Trainer::Impl {
     const Store& store = stores_.first();
     if (store.images_of(Split::kVal).empty() || trains_on_val(settings_.data)) return false;
     communicator_.set_phase("evaluation", settings_.comm.slow_phase_timeout_s());
+    const AveragedWeights averaged(average_ ? &*average_ : nullptr);
     const SplitEmbeddings embeddings = embed_split(*model_, store, Split::kVal, settings_, communicator_);
     const EvaluationRecord record = evaluate_embeddings(embeddings, Split::kVal, state_.step(), communicator_);
     const double r1 = record.text_to_image.r1;
@@ -206,6 +188,7 @@ class Trainer::Impl {
     communicator_.set_phase("saving", settings_.comm.slow_phase_timeout_s());
     const NamedTensors tensors = replica_tensors(*model_, objective_);
     check_replicas_equal(tensors, state_.step(), communicator_);
+    check_replicas_equal(average(), state_.step(), communicator_);
     if (checkpoints_) {
       if (!holds_run(run_dir_)) {
         log_warning(
@@ -216,11 +199,14 @@ class Trainer::Impl {
       }
       metrics_->flush();
       if (state_.has_best_step()) checkpoints_->protect_best(state_.best_step());
-      checkpoints_->save_async({tensors, optimizer_.state(), state_, config_});
+      checkpoints_->save_async({tensors, optimizer_.state(), average(), state_, config_});
     }
     communicator_.barrier("checkpoint copied");
     communicator_.set_phase("training", 0);
   }
+
+  // Empty if the run keeps none.
+  NamedTensors average() const { return average_ ? average_->tensors() : NamedTensors(); }
 
   void finish_saving() {
     communicator_.set_phase("saving", settings_.comm.slow_phase_timeout_s());
@@ -235,29 +221,37 @@ class Trainer::Impl {
   }
 
   // Rank 0 reads and decides; everything travels to the others, so that one disk is enough and all agree.
-  void resume() {
+  void resume(const std::function<NamedTensors()>& initial_weights) {
     std::string state_text;
-    if (checkpoints_) {
-      if (const std::optional<Snapshot> snapshot = checkpoints_->load_newest()) {
-        take(*snapshot);
-        google::protobuf::TextFormat::PrintToString(snapshot->state, &state_text);
-      }
+    std::optional<Snapshot> snapshot;
+    if (checkpoints_) snapshot = checkpoints_->load_newest();
+    if (snapshot) {
+      take(*snapshot);
+      google::protobuf::TextFormat::PrintToString(snapshot->state, &state_text);
+    } else if (checkpoints_ && initial_weights) {
+      copy_tensors(initial_weights(), model_tensors(*model_), "train.init.run");
     }
     state_text = broadcast_string(state_text, communicator_, "run state");
     broadcast_tensors(replica_tensors(*model_, objective_), communicator_, "initial weights");
+    if (train_.ema().decay() > 0) average_.emplace(replica_tensors(*model_, objective_), train_.ema());
     if (state_text.empty()) return;
     google::protobuf::TextFormat::ParseFromString(state_text, &state_);
     broadcast_tensors(optimizer_.state(), communicator_, "optimizer state");
+    if (snapshot) copy_tensors(snapshot->ema, average(), place_of(*snapshot));
+    broadcast_tensors(average(), communicator_, "average of the weights");
+  }
+
+  std::string place_of(const Snapshot& snapshot) const {
+    return fmt::format("{}/checkpoints step {}", run_dir_, snapshot.state.step());
   }
 
   void take(const Snapshot& snapshot) {
-    const std::string where = fmt::format("{}/checkpoints step {}", run_dir_, snapshot.state.step());
     if (snapshot.state.store_fingerprint() != stores_.fingerprint()) {
       throw ConfigError(fmt::format("{} was trained on another store than {}; give that store, or another --run",
                                     run_dir_, stores_.describe()));
     }
-    copy_tensors(snapshot.model, replica_tensors(*model_, objective_), where);
-    optimizer_.load_state(snapshot.optimizer, where);
+    copy_tensors(snapshot.model, replica_tensors(*model_, objective_), place_of(snapshot));
+    optimizer_.load_state(snapshot.optimizer, place_of(snapshot));
   }
 
   void log_header() {
@@ -289,6 +283,8 @@ class Trainer::Impl {
   std::unique_ptr<Tokenizer> tokenizer_;
   int64_t steps_per_epoch_;
   int64_t total_steps_;
+  Schedule schedule_;
+  std::optional<WeightAverage> average_;  // if the run keeps one
   TrainState state_;
   std::optional<RunFolderLock> lock_;           // on rank 0, while run() works
   std::optional<CheckpointStore> checkpoints_;  // on rank 0
@@ -303,8 +299,9 @@ class Trainer::Impl {
 };
 
 Trainer::Trainer(const RunSettings& settings, const std::string& config, const TrainingStores& stores,
-                 const std::string& run_dir, Communicator& communicator)
-    : impl_(std::make_unique<Impl>(settings, config, stores, run_dir, communicator)) {}
+                 const std::string& run_dir, Communicator& communicator,
+                 const std::function<NamedTensors()>& initial_weights)
+    : impl_(std::make_unique<Impl>(settings, config, stores, run_dir, communicator, initial_weights)) {}
 Trainer::~Trainer() = default;
 bool Trainer::run(int64_t stop_after) {
   return impl_->run(stop_after);

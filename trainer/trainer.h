@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <string>
 
 #include "comm/communicator.h"
+#include "dataloader/formats/safetensors.h"
 #include "dataloader/training_stores.h"
 #include "trainer/run_settings.h"
 
@@ -18,10 +20,12 @@ namespace muster {
 class Trainer {
  public:
   // Collective. `config` is the resolved config's text, kept with each checkpoint; `communicator` and the stores
-  // must outlive the trainer. ConfigError: as make_sampler(); fewer samples a batch than ranks; a checkpoint of another
-  // model or of other stores.
+  // must outlive the trainer. `initial_weights` gives the model's tensors to start from; it is called on rank 0, and
+  // only if `run_dir` holds no checkpoint; without it the weights are drawn from the seed. ConfigError: as
+  // make_sampler(); fewer samples a batch than ranks; a checkpoint of another model or of other stores.
   Trainer(const RunSettings& settings, const std::string& config, const TrainingStores& stores,
-          const std::string& run_dir, Communicator& communicator);
+          const std::string& run_dir, Communicator& communicator,
+          const std::function<NamedTensors()>& initial_weights = nullptr);
   ~Trainer();
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;

@@ -77,7 +77,7 @@ TEST(ConfigLoadTest, EveryPresetIsValidAndStaysItselfWhenPrinted) {
     EXPECT_TRUE(MessageDifferencer::Equals(config, again));
     EXPECT_EQ(print_run_config(again), text);
   }
-  EXPECT_GE(presets, 4);
+  EXPECT_GE(presets, 6);
 }
 
 TEST(ConfigLoadTest, EmojiIsTheRecipe) {

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "tests/support/child_process.h"
 #include "tests/support/reference_python.h"
 #include "tests/support/temporary_folder.h"
+#include "trainer/encoders/autocast.h"
 #include "trainer/encoders/model.h"
 
 namespace muster {
@@ -223,6 +225,78 @@ TEST_F(ClipModel, PresetsHaveThePublishedParameterCounts) {
   EXPECT_EQ(parameters_of(resolve_model(config)), 151277313 - 1);
   config.set_preset(ModelConfig::VIT_B_16);
   EXPECT_EQ(parameters_of(resolve_model(config)), 149620737 - 1);
+  config.set_preset(ModelConfig::VIT_S_16);  // as open_clip 2.32 builds it
+  EXPECT_EQ(parameters_of(resolve_model(config)), 62257537 - 1);
+}
+
+TEST_F(ClipModel, SlowLargePresetHasThePublishedParameterCount) {
+  ModelConfig config;
+  config.set_preset(ModelConfig::VIT_L_14);
+  EXPECT_EQ(parameters_of(resolve_model(config)), 427616513 - 1);
+}
+
+TEST_F(ClipModel, LayersAboveCountFromTheFeaturesDown) {
+  const ModelConfig config = tiny();  // 3 image and 2 text blocks
+  const std::shared_ptr<Model> model = make_model(config, 1);
+  const std::map<std::string, int64_t> above = model->layers_above();
+  EXPECT_EQ(above.size(), model->named_parameters().size());
+  const std::map<std::string, int64_t> expected = {{"image.projection", 0},
+                                                   {"image.post_norm.weight", 0},
+                                                   {"image.blocks.2.mlp.contract.bias", 1},
+                                                   {"image.blocks.0.attention_norm.weight", 3},
+                                                   {"image.pre_norm.bias", 4},
+                                                   {"image.patch.weight", 4},
+                                                   {"image.class_embedding", 4},
+                                                   {"image.position_embedding", 4},
+                                                   {"text.final_norm.bias", 0},
+                                                   {"text.projection", 0},
+                                                   {"text.blocks.1.attention.qkv.weight", 1},
+                                                   {"text.blocks.0.mlp.expand.weight", 2},
+                                                   {"text.token_embedding", 3},
+                                                   {"text.position_embedding", 3}};
+  for (const auto& [name, layers] : expected) EXPECT_EQ(above.at(name), layers) << name;
+}
+
+TEST_F(ClipModel, Bf16IsNearFloat32AndWeightsStayFloat32) {
+  ModelConfig config = tiny();
+  config.set_dropout(0.2);
+  const std::shared_ptr<Model> model = make_model(config, 11);
+  disturb(*model);
+  model->train();
+  const Batch batch = make_batch(10, config);
+  const auto run = [&](bool bf16) {
+    model->zero_grad();
+    Features features;
+    {
+      const Bf16Scope precision(bf16);
+      features = model->forward(batch, 17);
+    }
+    EXPECT_EQ(features.pairs[0].image.scalar_type(), at::kFloat);
+    EXPECT_EQ(features.pairs[0].text.scalar_type(), at::kFloat);
+    (features.pairs[0].image.square().sum() + features.pairs[0].text.square().sum()).backward();
+    return features.pairs[0];
+  };
+  const FeaturePair exact = run(false);
+  NamedTensors gradients;
+  for (const auto& parameter : model->named_parameters()) {
+    gradients.emplace_back(parameter.key(), parameter.value().grad().clone());
+  }
+  const FeaturePair half = run(true);
+  // bfloat16 has 8 bits: another rounding everywhere, the same dropout masks.
+  const double image_error = largest_difference(half.image, exact.image) / exact.image.abs().max().item<double>();
+  const double text_error = largest_difference(half.text, exact.text) / exact.text.abs().max().item<double>();
+  EXPECT_GT(image_error, 1e-4);
+  EXPECT_LT(image_error, 0.03);
+  EXPECT_GT(text_error, 1e-4);
+  EXPECT_LT(text_error, 0.03);
+  for (const auto& [name, expected] : gradients) {
+    const at::Tensor gradient = model->named_parameters()[name].grad();
+    EXPECT_EQ(gradient.scalar_type(), at::kFloat) << name;
+    const double norm = expected.norm().item<double>();
+    EXPECT_LT((gradient - expected).norm().item<double>(), 0.1 * norm + 1e-3) << name;
+  }
+  // The scope is over: the same bits as before it.
+  EXPECT_TRUE(at::equal(run(false).image, exact.image));
 }
 
 TEST_F(ClipModel, ConfigErrorsNameTheFields) {

@@ -53,6 +53,22 @@ std::pair<std::optional<Snapshot>, std::string> load_newest(const std::string& r
   return {snapshot, testing::internal::GetCapturedStderr() + failure};
 }
 
+TEST(CheckpointTest, AnAverageOfTheWeightsIsSavedBesideThem) {
+  TemporaryFolder run;
+  Snapshot snapshot = snapshot_of(4);
+  snapshot.ema = {{"image.weight", at::full({4, 6}, 0.25)}};
+  CheckpointStore store(run.path(), keep(2));
+  store.save_async(snapshot);
+  store.save_async(snapshot_of(5));
+  store.wait();
+  expect_equal(store.load(4).ema, snapshot.ema);
+  expect_is_step(store.load(4), 4);
+  EXPECT_TRUE(store.load(5).ema.empty());
+  EXPECT_FALSE(fs::exists(run / ("checkpoints/" + checkpoint_name(5) + "/ema.safetensors")));
+  flip_bit(run / ("checkpoints/" + checkpoint_name(4) + "/ema.safetensors"), 90, 2);
+  EXPECT_THROW(store.load(4), DataError);
+}
+
 TEST(CheckpointTest, GivesBackWhatWasSaved) {
   TemporaryFolder run;
   EXPECT_FALSE(CheckpointStore(run.path(), keep(2)).load_newest());

@@ -1,6 +1,7 @@
 #include "trainer/optimizer.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/zeros.h>
@@ -298,6 +299,33 @@ TEST(OptimizerTest, DescribesItsGroups) {
               testing::ElementsAre("the rest: 4 tensors, 764 parameters, rate 0.003, decay 0.2 (3 tensors without)",
                                    "*token_embedding*: 1 tensors, 2107 parameters, rate 0.0003, decay 0.05",
                                    "text.*: 1 tensors, 35 parameters, rate 0.006, decay 0.2"));
+}
+
+// One step of SGD with gradient 1 shows each parameter's rate.
+TEST(OptimizerTest, LayerDecayMultipliesTheRatesOfLowerLayers) {
+  Toy toy(at::kDouble);
+  OptimizerConfig config;
+  config.set_kind(OptimizerConfig::SGD);
+  config.set_rate(0.5);
+  config.set_layer_decay(0.75);
+  config.add_group()->set_name("image.norm.*");
+  config.mutable_group(0)->set_rate_multiplier(2);
+  const LayersAbove layers = {
+      {"image.blocks.0.attention.qkv.weight", 1}, {"image.norm.weight", 0}, {"text.token_embedding.weight", 3}};
+  Optimizer optimizer(toy.parameters, config, layers);
+  std::vector<at::Tensor> before;
+  for (const auto& parameter : toy.parameters) before.push_back(parameter.second.detach().clone());
+  toy.bucket.fill_(1);
+  optimizer.step(1, 1);
+  const std::vector<double> rates = {0.5 * 0.75, 0.5, 1, 0.5 * 0.75 * 0.75 * 0.75, 0.5, 0.5};
+  for (size_t i = 0; i < rates.size(); ++i) {
+    const double moved = (before[i] - toy.parameters[i].second).max().item<double>();
+    EXPECT_NEAR(moved, rates[i], 1e-12) << toy.parameters[i].first;
+  }
+  EXPECT_THAT(optimizer.describe_groups(),
+              testing::ElementsAre("the rest: 5 tensors, 2883 parameters, rate 0.210938 to 0.5, decay 0",
+                                   "image.norm.*: 1 tensors, 23 parameters, rate 1, decay 0",
+                                   "layer decay 0.75: rates from the features down 0.5 0.375 0.281 0.211"));
 }
 
 TEST(OptimizerTest, AMissingGradientIsOurBug) {

@@ -17,6 +17,7 @@
 #include "dataloader/random.h"
 #include "dataloader/store.h"
 #include "trainer/encoders/model.h"
+#include "trainer/replica.h"
 #include "trainer/trainer.h"
 
 namespace muster {
@@ -78,10 +79,11 @@ std::string curve_of(const std::string& run_dir) {
 }
 
 // Trains to `stop_after` and comes back, as one process would.
-void train(const std::string& store_path, const std::string& run_dir, int ranks, int64_t stop_after) {
+void train(const std::string& store_path, const std::string& run_dir, int ranks, int64_t stop_after,
+           const RunSettings& settings = tiny_settings()) {
   const Store store(store_path);
   run_ranks(ranks, [&](Communicator& communicator) {
-    Trainer trainer(tiny_settings(), "test", store, run_dir, communicator);
+    Trainer trainer(settings, "test", store, run_dir, communicator);
     trainer.run(stop_after);
   });
 }
@@ -115,6 +117,85 @@ TEST_P(ResumeTest, StoppedAfterAnyStepEqualsTheUnbrokenRun) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, ResumeTest, testing::Values(1, 2));
+
+RunSettings settings_with(double ema_decay, TrainConfig::Precision precision) {
+  RunSettings settings = tiny_settings();
+  settings.train.mutable_ema()->set_decay(ema_decay);
+  settings.train.set_precision(precision);
+  return settings;
+}
+
+TEST(ResumeTest, TheAverageAndBf16GoOnBitForBit) {
+  const RunSettings settings = settings_with(0.9, TrainConfig::BF16);
+  const TemporaryFolder folder;
+  write_tiny_store(folder / "store", kIdentities);
+  train(folder / "store", folder / "unbroken", 2, kSteps, settings);
+  for (const int64_t stop : {1, 13}) {
+    const std::string run = folder / ("stopped" + std::to_string(stop));
+    train(folder / "store", run, 2, stop, settings);
+    train(folder / "store", run, 2, kSteps, settings);
+    for (const char* file : {"model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.textproto"}) {
+      EXPECT_EQ(bytes_of(final_checkpoint(run) + file), bytes_of(final_checkpoint(folder / "unbroken") + file))
+          << file << " after a stop at step " << stop;
+    }
+    EXPECT_EQ(curve_of(run), curve_of(folder / "unbroken"));
+  }
+  EXPECT_NE(bytes_of(final_checkpoint(folder / "unbroken") + "ema.safetensors"),
+            bytes_of(final_checkpoint(folder / "unbroken") + "model.safetensors"));
+}
+
+// Retrieval on val at each evaluation.
+std::set<std::string> evaluations_of(const std::string& run_dir) {
+  std::ifstream file(run_dir + "/metrics.jsonl");
+  std::set<std::string> tables;
+  for (std::string line; std::getline(file, line);) {
+    auto record = nlohmann::json::parse(line);
+    if (record.contains("loss")) continue;
+    record.erase("step");
+    tables.insert(record.dump());
+  }
+  return tables;
+}
+
+// An average that never moves is evaluated as the first weights again and again; the weights themselves are not.
+TEST(ResumeTest, ValIsEvaluatedWithTheAverage) {
+  const TemporaryFolder folder;
+  write_tiny_store(folder / "store", kIdentities);
+  RunSettings settings = settings_with(1 - 1e-9, TrainConfig::FP32);
+  settings.train.mutable_ema()->set_warmup(false);
+  train(folder / "store", folder / "average", 1, kSteps, settings);
+  EXPECT_EQ(evaluations_of(folder / "average").size(), 1U);
+  train(folder / "store", folder / "raw", 1, kSteps);
+  EXPECT_GT(evaluations_of(folder / "raw").size(), 1U);
+  EXPECT_EQ(curve_of(folder / "average"), curve_of(folder / "raw"));
+}
+
+TEST(ResumeTest, InitialWeightsAreTakenOnlyWhereThereIsNoCheckpoint) {
+  const TemporaryFolder folder;
+  write_tiny_store(folder / "store", kIdentities);
+  const Store store(folder / "store");
+  const RunSettings settings = tiny_settings();
+  const std::shared_ptr<Model> other = make_model(settings.model, 99);
+  int calls = 0;
+  const auto initial = [&] {
+    ++calls;
+    return model_tensors(*other);
+  };
+  RunSettings still = settings;
+  still.train.mutable_optimizer()->set_rate(0);
+  run_ranks(2, [&](Communicator& communicator) {
+    Trainer(still, "test", store, folder / "run", communicator, initial).run(1);
+  });
+  EXPECT_EQ(calls, 1);
+  const NamedTensors saved = read_safetensors(folder / "run/checkpoints/step_0000000001/model.safetensors");
+  for (const auto& [name, tensor] : model_tensors(*other)) {
+    EXPECT_TRUE(find_tensor(saved, name, "run").equal(tensor)) << name;
+  }
+  run_ranks(2, [&](Communicator& communicator) {
+    Trainer(still, "test", store, folder / "run", communicator, initial).run(2);
+  });
+  EXPECT_EQ(calls, 1);
+}
 
 TEST(ResumeTest, AnotherWorldSizeSeesTheSameSamples) {
   const TemporaryFolder folder;

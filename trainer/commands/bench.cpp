@@ -8,7 +8,6 @@
 #include <ATen/ops/randn.h>
 #include <fmt/format.h>
 #include <google/protobuf/text_format.h>
-#include <time.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -23,6 +22,7 @@
 #include "launch/process.h"
 #include "trainer/commands/commands.h"
 #include "trainer/commands/run_setup.h"
+#include "trainer/commands/stopwatch.h"
 #include "trainer/losses/objective.h"
 
 namespace muster {
@@ -38,28 +38,6 @@ struct BenchArguments {
   int runs = 5;
   std::string objective = "term { info_nce { positives: IDENTITY } }";
 };
-
-double clock_seconds(clockid_t clock) {
-  timespec now{};
-  clock_gettime(clock, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-struct Seconds {
-  double wall = 0;
-  double cpu = 0;  // of all threads
-};
-
-Seconds time_of(const std::function<void()>& work) {
-  const Seconds start{clock_seconds(CLOCK_MONOTONIC), clock_seconds(CLOCK_PROCESS_CPUTIME_ID)};
-  work();
-  return {clock_seconds(CLOCK_MONOTONIC) - start.wall, clock_seconds(CLOCK_PROCESS_CPUTIME_ID) - start.cpu};
-}
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
 
 // A line of /proc/self/status, in MiB.
 double memory_mib(const std::string& field) {
@@ -179,6 +157,7 @@ void bench_loss(const BenchArguments& arguments, Process& process) {
 void add_bench_command(CLI::App& app, Process& process) {
   CLI::App* command = app.add_subcommand("bench", "Measure a part on this machine");
   command->require_subcommand(1);
+  add_bench_step(*command, process);
   CLI::App* loss =
       command->add_subcommand("loss", "Time and memory of the global loss against four bare matrix products");
   const auto arguments = std::make_shared<BenchArguments>();

@@ -20,4 +20,7 @@ void add_embed_command(CLI::App& app, Process& process);
 void add_loss_command(CLI::App& app, Process& process);
 void add_bench_command(CLI::App& app, Process& process);
 
+// `muster bench step`, a subcommand of bench.
+void add_bench_step(CLI::App& bench, Process& process);
+
 }  // namespace muster

@@ -21,6 +21,7 @@ struct EmbedArguments {
   std::string run_dir, store, out;
   std::string split = "test";
   std::string checkpoint = "newest";
+  std::string weights = "auto";
 };
 
 at::Tensor gather_rows(const at::Tensor& own, int64_t total, Communicator& communicator, const std::string& name) {
@@ -36,7 +37,8 @@ void embed(const EmbedArguments& arguments, Process& process) {
   const Store store(arguments.store);
   const Split split = split_from_name(arguments.split);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, CommConfig());
-  const TrainedRun run = load_trained_run(arguments.run_dir, arguments.checkpoint, *communicator);
+  const TrainedRun run =
+      load_trained_run(arguments.run_dir, arguments.checkpoint, weights_from_name(arguments.weights), *communicator);
   const SplitEmbeddings rows = embed_split(*run.model, store, split, run.settings, *communicator);
   const auto images = static_cast<int64_t>(rows.images.size()), captions = static_cast<int64_t>(rows.captions.size());
   const NamedTensors tensors = {
@@ -60,6 +62,8 @@ void add_embed_command(CLI::App& app, Process& process) {
   command->add_option("--out", arguments->out, "File to write: image, text, image_identity, text_identity")->required();
   command->add_option("--split", arguments->split, "train, val or test")->capture_default_str();
   command->add_option("--checkpoint", arguments->checkpoint, "newest, best (on val), or a step")->capture_default_str();
+  command->add_option("--weights", arguments->weights, "raw, ema (their average), or auto: ema if the run keeps one")
+      ->capture_default_str();
   command->callback([arguments, &process] { embed(*arguments, process); });
 }
 

@@ -26,6 +26,7 @@ struct EvalArguments {
   std::string run_dir, store, embeddings;
   std::string split = "test";
   std::string checkpoint = "newest";
+  std::string weights = "auto";
   std::string report;
 };
 
@@ -34,7 +35,8 @@ void evaluate_run(const EvalArguments& arguments, Process& process) {
   const Store store(arguments.store);
   const Split split = split_from_name(arguments.split);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, CommConfig());
-  const TrainedRun run = load_trained_run(arguments.run_dir, arguments.checkpoint, *communicator);
+  const TrainedRun run =
+      load_trained_run(arguments.run_dir, arguments.checkpoint, weights_from_name(arguments.weights), *communicator);
   if (split == Split::kVal && trains_on_val(run.settings.data)) {
     log_warning(fmt::format("{} was trained on val (data.train_splits)", arguments.run_dir));
   }
@@ -87,6 +89,8 @@ void add_eval_command(CLI::App& app, Process& process) {
   auto* store = command->add_option("--data", arguments->store, "Store to evaluate on");
   command->add_option("--split", arguments->split, "train, val or test")->capture_default_str();
   command->add_option("--checkpoint", arguments->checkpoint, "newest, best (on val), or a step")->capture_default_str();
+  command->add_option("--weights", arguments->weights, "raw, ema (their average), or auto: ema if the run keeps one")
+      ->capture_default_str();
   command->add_option("--report", arguments->report, "Where report.html goes; default: into the run folder");
   command
       ->add_option("--embeddings", arguments->embeddings,

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "configs/load.h"
 #include "launch/error.h"
@@ -54,7 +55,29 @@ void start_computing(const Process& process, int threads) {
   at::set_num_threads(threads > 0 ? threads : std::max(1, cores / process.local_size()));
 }
 
-TrainedRun load_trained_run(const std::string& run_dir, const std::string& checkpoint, Communicator& communicator) {
+Weights weights_from_name(const std::string& name) {
+  if (name == "auto") return Weights::kAuto;
+  if (name == "raw") return Weights::kRaw;
+  if (name == "ema") return Weights::kEma;
+  throw ConfigError(fmt::format("--weights is auto, raw or ema, not '{}'", name));
+}
+
+StoredWeights read_weights(const std::string& run_dir, const std::string& checkpoint, const RunConfig& config,
+                           Weights weights) {
+  Snapshot snapshot = read_checkpoint(run_dir, checkpoint, config.train().checkpoint());
+  const int64_t step = snapshot.state.step();
+  const bool average = weights == Weights::kEma || (weights == Weights::kAuto && !snapshot.ema.empty());
+  if (average && snapshot.ema.empty()) {
+    throw ConfigError(
+        fmt::format("{} keeps no average of its weights (train.ema.decay is 0); take the weights "
+                    "themselves (raw)",
+                    run_dir));
+  }
+  return {average ? std::move(snapshot.ema) : std::move(snapshot.model), step};
+}
+
+TrainedRun load_trained_run(const std::string& run_dir, const std::string& checkpoint, Weights weights,
+                            Communicator& communicator) {
   const std::string text = read_run_config(run_dir);
   const RunConfig config = load_run_config(config_path(run_dir), {});
   TrainedRun run{to_settings(config), text, make_model(config.model(), config.train().seed()), 0};
@@ -62,9 +85,9 @@ TrainedRun load_trained_run(const std::string& run_dir, const std::string& check
   const NamedTensors tensors = replica_tensors(*run.model, objective);
   std::string step;
   if (communicator.rank() == 0) {
-    const Snapshot snapshot = read_checkpoint(run_dir, checkpoint, config.train().checkpoint());
-    copy_tensors(snapshot.model, tensors, fmt::format("{}/checkpoints step {}", run_dir, snapshot.state.step()));
-    step = std::to_string(snapshot.state.step());
+    const StoredWeights stored = read_weights(run_dir, checkpoint, config, weights);
+    copy_tensors(stored.tensors, tensors, fmt::format("{}/checkpoints step {}", run_dir, stored.step));
+    step = std::to_string(stored.step);
   }
   run.step = std::stoll(broadcast_string(step, communicator, "checkpoint step"));
   broadcast_tensors(tensors, communicator, "weights");

@@ -6,6 +6,7 @@
 
 #include "comm/communicator.h"
 #include "configs/run.pb.h"
+#include "dataloader/formats/safetensors.h"
 #include "launch/process.h"
 #include "trainer/encoders/model.h"
 #include "trainer/run_settings.h"
@@ -17,6 +18,26 @@ RunSettings to_settings(const RunConfig& config);
 // Starts the log and gives every tensor operation of this process `threads` threads; 0: cores / ranks on this host.
 void start_computing(const Process& process, int threads);
 
+enum class Weights {
+  kAuto,  // the average if the run keeps one (train.ema), else the weights themselves
+  kRaw,
+  kEma,
+};
+
+// Of --weights: "auto", "raw", "ema". ConfigError otherwise.
+Weights weights_from_name(const std::string& name);
+
+// A checkpoint's tensors on this process: the model's and the objective's.
+struct StoredWeights {
+  NamedTensors tensors;
+  int64_t step = 0;
+};
+
+// `checkpoint`: "newest", "best" (on val) or a step's number. ConfigError: no checkpoint there, or no average though
+// that is asked for.
+StoredWeights read_weights(const std::string& run_dir, const std::string& checkpoint, const RunConfig& config,
+                           Weights weights);
+
 // A run's model as a checkpoint holds it.
 struct TrainedRun {
   RunSettings settings;
@@ -25,8 +46,8 @@ struct TrainedRun {
   int64_t step = 0;
 };
 
-// Collective: rank 0 reads. `checkpoint`: "newest", "best" (on val) or a step's number. ConfigError: no run, no
-// checkpoint.
-TrainedRun load_trained_run(const std::string& run_dir, const std::string& checkpoint, Communicator& communicator);
+// Collective: rank 0 reads. Errors and `checkpoint` as read_weights(). ConfigError: no run.
+TrainedRun load_trained_run(const std::string& run_dir, const std::string& checkpoint, Weights weights,
+                            Communicator& communicator);
 
 }  // namespace muster

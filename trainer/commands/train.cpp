@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <functional>
 #include <limits>
 #include <memory>
 #include <string>
@@ -13,6 +14,7 @@
 #include "launch/process.h"
 #include "launch/signals.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/initial_weights.h"
 #include "trainer/commands/open_stores.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/run_folder.h"
@@ -42,7 +44,9 @@ void train(const TrainArguments& arguments, Process& process) {
   check_run_folder(arguments.run_dir, text);
   const OpenStores open(arguments.stores);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm());
-  Trainer trainer(to_settings(config), text, open.stores(), arguments.run_dir, *communicator);
+  std::function<NamedTensors()> initial_weights;
+  if (config.train().init().has_run()) initial_weights = [&] { return read_initial_weights(config); };
+  Trainer trainer(to_settings(config), text, open.stores(), arguments.run_dir, *communicator, initial_weights);
   if (!trainer.run(arguments.stop_after)) {
     throw Error(ExitCode::kStoppedAfterSave,
                 fmt::format("stopped at step {} of {} as asked, after saving; the same command continues",

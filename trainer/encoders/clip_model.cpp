@@ -1,6 +1,8 @@
 #include <ATen/ops/zeros.h>
 
+#include <map>
 #include <memory>
+#include <string>
 
 #include "trainer/encoders/clip_towers.h"
 #include "trainer/encoders/model.h"
@@ -26,6 +28,13 @@ class ClipModel : public Model {
 
   at::Tensor encode_image(const at::Tensor& images) override { return image_features(images, {}); }
   at::Tensor encode_text(const at::Tensor& tokens) override { return text_features(tokens, {}); }
+
+  std::map<std::string, int64_t> layers_above() const override {
+    std::map<std::string, int64_t> above;
+    for (const auto& [name, layers] : image_->layers_above()) above["image." + name] = layers;
+    for (const auto& [name, layers] : text_->layers_above()) above["text." + name] = layers;
+    return above;
+  }
 
  private:
   at::Tensor nothing() const {

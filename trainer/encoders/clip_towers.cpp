@@ -85,7 +85,13 @@ at::Tensor ImageTower::forward(const at::Tensor& images, const DropoutKey& dropo
   const at::Tensor tokens = at::cat({class_embedding_.expand({batch, 1, -1}), patches}, 1) + position_embedding_;
   const at::Tensor class_rows = at::arange(batch, at::kLong).mul_(tokens.size(1));
   const at::Tensor features = blocks_->forward(pre_norm_->forward(tokens), dropout, 0, class_rows);
-  return at::matmul(post_norm_->forward(features), projection_);
+  return at::matmul(post_norm_->forward(features), projection_).to(projection_.scalar_type());
+}
+
+std::map<std::string, int64_t> ImageTower::layers_above() const {
+  std::vector<at::Tensor> behind = post_norm_->parameters();
+  behind.push_back(projection_);
+  return blocks_->layers_above(*this, behind);
 }
 
 TextTower::TextTower(const ModelConfig& config, Initialiser& initialiser) {
@@ -107,10 +113,19 @@ at::Tensor TextTower::forward(const at::Tensor& tokens, const DropoutKey& dropou
                                   fmt::join(tokens.sizes(), ", "), context));
   }
   const EndTokens ends = find_end_tokens(tokens.contiguous(), token_embedding_.size(0));
-  const at::Tensor embedded = at::embedding(token_embedding_, tokens.narrow(1, 0, ends.used));
+  // Its sparse gradient is added to the rows of the batch's tokens; a dense one would be as large as the table.
+  const at::Tensor embedded = at::embedding(token_embedding_, tokens.narrow(1, 0, ends.used), /*padding_idx=*/-1,
+                                            /*scale_grad_by_freq=*/false, /*sparse=*/true);
   const at::Tensor x = embedded + position_embedding_.narrow(0, 0, ends.used);
   const at::Tensor rows = at::arange(tokens.size(0), at::kLong).mul_(ends.used).add_(ends.places);
-  return at::matmul(final_norm_->forward(blocks_->forward(x, dropout, first_layer, rows)), projection_);
+  const at::Tensor features = final_norm_->forward(blocks_->forward(x, dropout, first_layer, rows));
+  return at::matmul(features, projection_).to(projection_.scalar_type());
+}
+
+std::map<std::string, int64_t> TextTower::layers_above() const {
+  std::vector<at::Tensor> behind = final_norm_->parameters();
+  behind.push_back(projection_);
+  return blocks_->layers_above(*this, behind);
 }
 
 }  // namespace muster

@@ -2,7 +2,9 @@
 // token ids to the joint space.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <string>
 
 #include "trainer/encoders/transformer.h"
 
@@ -16,6 +18,7 @@ class ImageTower : public torch::nn::Module {
   // [b, 3, H, W] -> [b, joint width]. ConfigError on other sizes.
   at::Tensor forward(const at::Tensor& images, const DropoutKey& dropout) const;
   uint32_t dropout_layers() const { return blocks_->dropout_layers(); }
+  std::map<std::string, int64_t> layers_above() const;
 
  private:
   // [b, 3, H, W] -> [b, patches, 3 * patch * patch]: a patch's pixels in the order of a convolution's weight. With a
@@ -40,6 +43,7 @@ class TextTower : public torch::nn::Module {
   // feature, so they are not computed. ConfigError: L or an id out of range.
   // Uses dropout layers from first_layer.
   at::Tensor forward(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer) const;
+  std::map<std::string, int64_t> layers_above() const;
 
  private:
   at::Tensor token_embedding_, position_embedding_;  // [vocabulary, width], [context, width]

@@ -4,7 +4,9 @@
 #include <torch/nn/module.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
 
 #include "dataloader/batch.h"
 #include "trainer/encoders/encoders.pb.h"
@@ -26,6 +28,10 @@ class Model : public torch::nn::Module {
   // One tower alone, for evaluation: images [b,3,H,W] -> [b,d]; tokens [b,L] int64 on the CPU -> [b,d]. No dropout.
   virtual at::Tensor encode_image(const at::Tensor& images) = 0;
   virtual at::Tensor encode_text(const at::Tensor& tokens) = 0;
+
+  // Of each parameter, by name: how many layers of its tower lie between it and the features. 0 behind the last block,
+  // 1 in the last block, blocks + 1 for embeddings.
+  virtual std::map<std::string, int64_t> layers_above() const = 0;
 };
 
 // Initialised as CLIP is, from `seed` alone: the same bits on every rank and world size. Takes a resolved config.

@@ -40,7 +40,7 @@ ModelConfig from_sizes(const Sizes& sizes) {
   return config;
 }
 
-// OpenAI's sizes: Radford et al., 2021, table 20.
+// OpenAI's sizes: Radford et al., 2021, table 20. ViT-S/16: open_clip, model_configs/ViT-S-16.json.
 ModelConfig preset_sizes(ModelConfig::Preset preset) {
   switch (preset) {
     case ModelConfig::CUSTOM:
@@ -51,6 +51,10 @@ ModelConfig preset_sizes(ModelConfig::Preset preset) {
       return from_sizes({224, 32, 768, 12, 12, 77, 512, 12, 8, 512, ModelConfig::QUICK_GELU});
     case ModelConfig::VIT_B_16:
       return from_sizes({224, 16, 768, 12, 12, 77, 512, 12, 8, 512, ModelConfig::QUICK_GELU});
+    case ModelConfig::VIT_S_16:
+      return from_sizes({224, 16, 384, 12, 6, 77, 384, 12, 6, 384, ModelConfig::GELU});
+    case ModelConfig::VIT_L_14:
+      return from_sizes({224, 14, 1024, 24, 16, 77, 768, 12, 12, 768, ModelConfig::QUICK_GELU});
   }
   return {};
 }

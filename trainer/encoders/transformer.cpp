@@ -119,4 +119,22 @@ at::Tensor Blocks::forward(at::Tensor x, const DropoutKey& dropout, uint32_t fir
   return x;
 }
 
+std::map<std::string, int64_t> Blocks::layers_above(const torch::nn::Module& tower,
+                                                    const std::vector<at::Tensor>& behind) const {
+  std::map<const c10::TensorImpl*, int64_t> known;
+  for (const at::Tensor& parameter : behind) known[parameter.unsafeGetTensorImpl()] = 0;
+  const auto layers = static_cast<int64_t>(blocks_.size());
+  for (int64_t i = 0; i < layers; ++i) {
+    for (const at::Tensor& parameter : blocks_[static_cast<size_t>(i)]->parameters()) {
+      known[parameter.unsafeGetTensorImpl()] = layers - i;
+    }
+  }
+  std::map<std::string, int64_t> above;
+  for (const auto& parameter : tower.named_parameters()) {
+    const auto found = known.find(parameter.value().unsafeGetTensorImpl());
+    above[parameter.key()] = found == known.end() ? layers + 1 : found->second;
+  }
+  return above;
+}
+
 }  // namespace muster

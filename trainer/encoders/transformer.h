@@ -5,7 +5,9 @@
 #include <torch/nn/module.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "trainer/encoders/dropout.h"
@@ -96,6 +98,11 @@ class Blocks : public torch::nn::Module {
   // [b, T, w] and rows as above -> [b, w]. Uses dropout layers [first_layer, first_layer + dropout_layers()).
   at::Tensor forward(at::Tensor x, const DropoutKey& dropout, uint32_t first_layer, const at::Tensor& rows) const;
   uint32_t dropout_layers() const { return static_cast<uint32_t>(2 * blocks_.size()); }
+
+  // Of each parameter of `tower`, which holds these blocks, by its name there: the layers above it. That is 0 for those
+  // in `behind`, 1 in the last block, and so on; all others come before the blocks.
+  std::map<std::string, int64_t> layers_above(const torch::nn::Module& tower,
+                                              const std::vector<at::Tensor>& behind) const;
 
  private:
   std::vector<std::shared_ptr<Block>> blocks_;

@@ -1,0 +1,113 @@
+// Which weights a run starts from (train.init) and which a command takes (--weights), by the program itself.
+#include <ATen/core/Tensor.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "dataloader/formats/safetensors.h"
+#include "tests/support/child_process.h"
+#include "tests/support/temporary_folder.h"
+#include "tests/support/tiny_store.h"
+#include "trainer/encoders/position_tables.h"
+
+namespace muster {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr char kConfig[] = R"(
+model {
+  preset: MINI
+  image { width_pixels: 16 height_pixels: 16 width: 24 layers: 1 heads: 2 }
+  text { context: 12 width: 24 layers: 1 heads: 2 }
+  joint_width: 16
+}
+objective { term { info_nce {} } }
+train { global_batch: 8 steps: 2 threads: 1 schedule { decay: CONSTANT } }
+)";
+
+class WeightsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    write_tiny_store(folder_ / "store", 12);
+    std::ofstream(folder_ / "config.textproto") << kConfig;
+  }
+
+  ProgramResult train(const std::string& run, const std::vector<std::string>& settings) const {
+    std::vector<std::string> argv = {muster_program(), "train",           "--config", folder_ / "config.textproto",
+                                     "--data",         folder_ / "store", "--run",    folder_ / run};
+    for (const std::string& setting : settings) argv.insert(argv.end(), {"--set", setting});
+    return run_program(argv);
+  }
+
+  ProgramResult embed(const std::string& run, const std::string& weights) const {
+    return run_program({muster_program(), "embed", "--run", folder_ / run, "--data", folder_ / "store", "--weights",
+                        weights, "--out", folder_ / (run + weights)});
+  }
+
+  at::Tensor images_of(const std::string& run, const std::string& weights) const {
+    const ProgramResult result = embed(run, weights);
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    return find_tensor(read_safetensors(folder_ / (run + weights)), "image", run);
+  }
+
+  NamedTensors saved(const std::string& run, const std::string& file) const {
+    return read_safetensors(folder_ / (run + "/checkpoints/step_0000000002/" + file));
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(WeightsTest, EmbedTakesTheAverageOrTheWeightsAsAsked) {
+  ASSERT_EQ(train("averaged", {"train.ema.decay=0.5"}).exit_code, 0);
+  const at::Tensor raw = images_of("averaged", "raw"), average = images_of("averaged", "ema");
+  EXPECT_FALSE(raw.equal(average));
+  EXPECT_TRUE(images_of("averaged", "auto").equal(average));
+  ASSERT_EQ(train("plain", {}).exit_code, 0);
+  EXPECT_TRUE(images_of("plain", "auto").equal(raw));
+  const ProgramResult refused = embed("plain", "ema");
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.output, HasSubstr("plain keeps no average of its weights (train.ema.decay is 0)"));
+  EXPECT_THAT(embed("plain", "emma").output, HasSubstr("--weights is auto, raw or ema, not 'emma'"));
+}
+
+TEST_F(WeightsTest, ARunStartsFromAnotherOfOtherInputSizes) {
+  ASSERT_EQ(train("first", {"train.ema.decay=0.5", "train.seed=3"}).exit_code, 0);
+  std::vector<std::string> settings = {"train.init.run=" + (folder_ / "first"), "model.image.height_pixels=24",
+                                       "model.image.width_pixels=8", "model.text.context=20", "train.optimizer.rate=0"};
+  const ProgramResult refused = train("second", settings);
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.output, HasSubstr("first was trained with another size (2 x 2 patches there, 3 x 1 here): set "
+                                        "train.init.resize_positions to BILINEAR or BICUBIC"));
+  settings.emplace_back("train.init.resize_positions=BILINEAR");
+  settings.emplace_back("train.init.ema=true");
+  const ProgramResult done = train("second", settings);
+  ASSERT_EQ(done.exit_code, 0) << done.output;
+  EXPECT_THAT(done.output, HasSubstr("position table resized (2 x 2 patches there, 3 x 1 here)"));
+  EXPECT_THAT(done.output, HasSubstr("position table resized (12 tokens there, 20 here)"));
+  const NamedTensors before = saved("first", "ema.safetensors"), after = saved("second", "model.safetensors");
+  for (const auto& [name, tensor] : after) {
+    at::Tensor expected = find_tensor(before, name, "first");
+    if (name == "image.position_embedding") {
+      expected = resize_patch_positions(expected, {2, 2}, {3, 1}, GridFilter::kBilinear);
+    } else if (name == "text.position_embedding") {
+      expected = resize_text_positions(expected, 20);
+    } else if (name == "objective.log_scale") {
+      continue;
+    }
+    EXPECT_TRUE(tensor.equal(expected)) << name;
+  }
+}
+
+TEST_F(WeightsTest, AnotherModelIsRefused) {
+  ASSERT_EQ(train("first", {}).exit_code, 0);
+  const ProgramResult refused = train("second", {"train.init.run=" + (folder_ / "first"), "model.joint_width=8"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.output, HasSubstr("image.projection has shape [24, 16] there and [24, 8] here"));
+}
+
+}  // namespace
+}  // namespace muster

@@ -1,0 +1,114 @@
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/gradient_reducer.h"
+#include "comm/make_communicator.h"
+#include "configs/load.h"
+#include "launch/error.h"
+#include "launch/process.h"
+#include "trainer/commands/commands.h"
+#include "trainer/commands/run_setup.h"
+#include "trainer/commands/stopwatch.h"
+#include "trainer/replica.h"
+#include "trainer/step.h"
+
+namespace muster {
+namespace {
+
+constexpr const char* kMini =
+    "model { preset: MINI } objective { term { info_nce { positives: PAIR } } } train { steps: 1 }";
+constexpr int kWarmUp = 3;  // the first steps allocate
+
+struct BenchStepArguments {
+  std::string config;
+  std::vector<std::string> overrides;
+  int64_t batch = 64;
+  int64_t caption_tokens = 0;
+  int threads = 0;
+  int steps = 20;
+};
+
+Batch draw_batch(const ModelConfig& model, const BenchStepArguments& arguments, int rank) {
+  at::Generator generator = at::detail::createCPUGenerator(static_cast<uint64_t>(rank));
+  const int64_t rows = arguments.batch, context = model.text().context(), end = model.text().vocabulary() - 1;
+  const int64_t used = arguments.caption_tokens == 0 ? context : arguments.caption_tokens;
+  if (used > context || used < 2) {
+    throw ConfigError(fmt::format("--caption-tokens is {}: give 2 to model.text.context ({})", used, context));
+  }
+  Batch batch;
+  batch.images = at::randn({rows, 3, model.image().height_pixels(), model.image().width_pixels()}, generator);
+  batch.tokens = at::randint(1, end - 1, {rows, context}, generator, at::kLong);
+  batch.tokens.select(1, 0).fill_(end - 1);
+  batch.tokens.narrow(1, used - 1, context - used + 1).zero_();
+  batch.tokens.select(1, used - 1).fill_(end);
+  batch.position = at::arange(rank * rows, (rank + 1) * rows, at::kLong);
+  batch.identity = batch.image_id = batch.position;
+  return batch;
+}
+
+void bench_step(const BenchStepArguments& arguments, Process& process) {
+  const RunConfig config = arguments.config.empty() ? parse_run_config(kMini, "mini", arguments.overrides)
+                                                    : load_run_config(arguments.config, arguments.overrides);
+  const TrainConfig& train = config.train();
+  start_computing(process, arguments.threads);
+  const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm());
+  const std::shared_ptr<Model> model = make_model(config.model(), train.seed());
+  LossObjective objective(config.objective());
+  const NamedParameters trainable = take_trainable(*model, objective, train.optimizer());
+  Optimizer optimizer(trainable, train.optimizer(), model->layers_above());
+  GradientReducer reducer(trainable, *communicator, config.comm().bucket_bytes());
+  TrainingStep step(*model, objective, trainable, reducer, optimizer, *communicator, step_options(train));
+  const Batch batch = draw_batch(config.model(), arguments, process.rank());
+  model->train();
+
+  std::vector<double> wall, cpu;
+  for (int i = 0; i < kWarmUp + arguments.steps; ++i) {
+    communicator->barrier("step");
+    const Seconds seconds = time_of([&] { step.run(batch, {i, 0}, 1); });
+    if (i < kWarmUp) continue;
+    wall.push_back(seconds.wall);
+    cpu.push_back(seconds.cpu);
+  }
+  if (process.rank() != 0) return;
+  const double median_wall = median(wall);
+  fmt::print(
+      "{} ranks x {} threads, batch {} a rank: median of {} steps {:.4f} s ({:.1f} samples/s), least {:.4f} s, "
+      "processor time of rank 0 {:.4f} s a step\n",
+      process.world_size(), at::get_num_threads(), arguments.batch, arguments.steps, median_wall,
+      static_cast<double>(process.world_size()) * static_cast<double>(arguments.batch) / median_wall,
+      *std::min_element(wall.begin(), wall.end()), median(cpu));
+}
+
+}  // namespace
+
+void add_bench_step(CLI::App& bench, Process& process) {
+  CLI::App* command = bench.add_subcommand(
+      "step",
+      "Time of a training step on drawn data in memory; works under mpirun (tests/peers/open_clip_step.py is "
+      "the same step in open_clip)");
+  const auto arguments = std::make_shared<BenchStepArguments>();
+  command->add_option("--config", arguments->config, "Run config; default: the preset MINI with plain InfoNCE");
+  command->add_option("--set", arguments->overrides, "Override a field: --set train.precision=BF16")->take_all();
+  command->add_option("--batch", arguments->batch, "Pairs a rank")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
+  command->add_option("--caption-tokens", arguments->caption_tokens, "Length of captions; 0: model.text.context")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--threads", arguments->threads, "Threads a rank; 0: cores / ranks")->check(CLI::Range(0, 1024));
+  command->add_option("--steps", arguments->steps, "Steps measured")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  command->callback([arguments, &process] { bench_step(*arguments, process); });
+}
+
+}  // namespace muster
