@@ -66,8 +66,8 @@ TEST_F(PositionTables, GridsEqualTheFormulas) {
     const std::vector<int64_t> sizes = {from.rows, from.columns, to.rows, to.columns};
     const at::Tensor bilinear = resize_patch_positions(table, from, to, GridFilter::kBilinear);
     const at::Tensor bicubic = resize_patch_positions(table, from, to, GridFilter::kBicubic);
-    EXPECT_LE(error(bilinear, reference(folder.path(), "bilinear", sizes, table)), 2e-6) << name;
-    EXPECT_LE(error(bicubic, reference(folder.path(), "bicubic", sizes, table)), 2e-6) << name;
+    EXPECT_LE(error(bilinear, reference(folder.path(), "bilinear", sizes, table)), 1e-6) << name;
+    EXPECT_LE(error(bicubic, reference(folder.path(), "bicubic", sizes, table)), 1e-6) << name;
     EXPECT_TRUE(bilinear[0].equal(table[0])) << "the class token's row is kept";
     EXPECT_TRUE(bicubic[0].equal(table[0]));
     EXPECT_TRUE(bilinear.is_contiguous());
@@ -80,7 +80,7 @@ TEST_F(PositionTables, TextEqualsTheFormula) {
   for (const int64_t to : {3, 40, 76, 77, 78, 120}) {
     const at::Tensor table = drawn(77, 5);
     const at::Tensor resized = resize_text_positions(table, to);
-    EXPECT_LE(error(resized, reference(folder.path(), "text", {to}, table)), 2e-6) << to;
+    EXPECT_LE(error(resized, reference(folder.path(), "text", {to}, table)), 1e-6) << to;
     EXPECT_TRUE(resized[0].equal(table[0]));
     EXPECT_TRUE(resized[to - 1].equal(table[76]));
   }
