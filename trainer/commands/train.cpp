@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <cerrno>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -52,8 +53,9 @@ void train(const TrainArguments& arguments, Process& process) {
                 fmt::format("stopped at step {} of {} as asked, after saving; the same command continues",
                             trainer.step(), trainer.total_steps()));
   }
-  log_info(fmt::format("finished step {} of {}; evaluate with: muster eval --run {} --data {}", trainer.step(),
-                       trainer.total_steps(), arguments.run_dir, open.stores().first().path()));
+  log_info(fmt::format("finished step {} of {}; evaluate with: {} eval --run {} --data {}", trainer.step(),
+                       trainer.total_steps(), program_invocation_name, arguments.run_dir,
+                       open.stores().first().path()));
 }
 
 }  // namespace
