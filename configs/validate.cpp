@@ -9,53 +9,12 @@
 #include <utility>
 #include <vector>
 
-#include "configs/checks.h"
 #include "configs/validate_data.h"
+#include "launch/checks.h"
+#include "trainer/losses/objective.h"
 
 namespace muster {
 namespace {
-
-void check_temperature(bool given, double temperature, const std::string& field, Checks& checks) {
-  if (given) checks.positive(field, temperature);
-}
-
-void check_term(const Term& term, const std::string& path, Checks& checks) {
-  checks.at_least(0.0, path + ".weight", term.weight());
-  switch (term.loss_case()) {
-    case Term::kInfoNce:
-      return check_temperature(term.info_nce().has_temperature(), term.info_nce().temperature(),
-                               path + ".info_nce.temperature", checks);
-    case Term::kSdm:
-      check_temperature(term.sdm().has_temperature(), term.sdm().temperature(), path + ".sdm.temperature", checks);
-      return checks.positive(path + ".sdm.epsilon", term.sdm().epsilon());
-    case Term::kTriplet:
-      return checks.at_least(0.0, path + ".triplet.margin", term.triplet().margin());
-    case Term::LOSS_NOT_SET:
-      return checks.add(path + " names no loss: give one of info_nce, sdm, triplet, such as info_nce { }");
-  }
-}
-
-void check_objective(const Objective& objective, Checks& checks) {
-  if (objective.term().empty()) {
-    checks.add("objective has no term: give at least one, such as objective { term { info_nce { } } }");
-  }
-  bool any_weight = objective.term().empty();
-  for (int i = 0; i < objective.term_size(); ++i) {
-    check_term(objective.term(i), fmt::format("objective.term[{}]", i), checks);
-    any_weight |= objective.term(i).weight() != 0;
-  }
-  if (!any_weight) checks.add("objective has only terms of weight 0: give one of them a weight");
-  const LogitScale& scale = objective.logit_scale();
-  checks.require(scale.max() >= 1 && std::isfinite(scale.max()), "objective.logit_scale.max", scale.max(), "1 or more");
-  checks.require(scale.init() > 0 && scale.init() <= scale.max(), "objective.logit_scale.init", scale.init(),
-                 fmt::format("more than 0, at most logit_scale.max ({})", scale.max()));
-  if (scale.learnable() && scale.init() > 0 && scale.init() < 1) {
-    checks.add(
-        fmt::format("objective.logit_scale.init is {}: a learnable scale is kept between 1 and max; give 1 or "
-                    "more, or learnable: false",
-                    scale.init()));
-  }
-}
 
 void check_groups(const OptimizerConfig& optimizer, Checks& checks) {
   std::set<std::string> globs;
@@ -175,7 +134,7 @@ void check_comm(const CommConfig& comm, Checks& checks) {
 std::vector<std::string> find_problems(const RunConfig& config) {
   Checks checks;
   check_data(config, checks);
-  check_objective(config.objective(), checks);
+  checks.add(find_problems(config.objective()));
   check_train(config.train(), checks);
   check_comm(config.comm(), checks);
   return checks.take();

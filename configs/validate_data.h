@@ -1,6 +1,6 @@
 #pragma once
 
-#include "configs/checks.h"
+#include "launch/checks.h"
 #include "configs/run.pb.h"
 
 namespace muster {

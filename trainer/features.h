@@ -24,11 +24,14 @@ struct Features {
   at::Tensor text_offsets;  // [b + 1] int64 into text_tokens
 };
 
-// All [b] int64, CPU.
+// All [b], CPU.
 struct Labels {
-  at::Tensor identity;
-  at::Tensor image_id;
-  at::Tensor position;  // in the global sample stream
+  at::Tensor identity;  // int64
+  at::Tensor image_id;  // int64
+  at::Tensor position;  // int64, in the global sample stream
+  // float32 or float64, finite, 0 or more: how much the sample counts as an anchor of the losses (losses.proto).
+  // Undefined on every rank: 1.
+  at::Tensor weight;
 };
 
 // How far training is: for ramps and warm-ups.

@@ -96,7 +96,7 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
     const at::AutoGradMode graph(one_forward);
     features.push_back(forward(slice(batch, rows)));
   }
-  const Labels labels{batch.identity, batch.image_id, batch.position};
+  const Labels labels{batch.identity, batch.image_id, batch.position, {}};
   const LossResult loss = objective_.evaluate(join(features), labels, progress, communicator_);
   if (!std::isfinite(loss.value)) {
     throw NonFiniteError(

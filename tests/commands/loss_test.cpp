@@ -32,6 +32,15 @@ class LossCommand : public testing::Test {
             {"log_scale", at::full({}, kLogScale, at::kDouble)}};
   }
 
+  static NamedTensors all_inputs(const Batch& batch, at::ScalarType dtype) {
+    NamedTensors tensors = inputs(batch, dtype);
+    tensors.emplace_back("weight", batch.weight.to(at::kDouble));
+    tensors.emplace_back("logit_bias", at::full({}, -16.5, at::kDouble));
+    tensors.emplace_back("image.local", batch.local_image.to(dtype));
+    tensors.emplace_back("text.local", batch.local_text.to(dtype));
+    return tensors;
+  }
+
   void write_features(const NamedTensors& tensors) { write_safetensors(folder_ / "features.safetensors", tensors); }
 
   std::vector<std::string> arguments() const {
@@ -55,9 +64,8 @@ TEST_F(LossCommand, EqualsTheWholeBatchAtAnyNumberOfRanks) {
   const std::string text = objectives().back();
   write_config(text);
   for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
-    const Batch exact = make_batch(19, 16, 8, 41);
-    const Batch batch{exact.image.to(dtype), exact.text.to(dtype), exact.identity};
-    write_features(inputs(batch, dtype));
+    const Batch batch = make_batch(19, 16, 8, 41).weighted(3).to(dtype);
+    write_features(all_inputs(batch, dtype));
     const Answer expected = reference(parse_objective(text), batch, kLogScale);
     for (const int ranks : {1, 3}) {
       const ProgramResult run = run_program(ranks == 1 ? arguments() : under_mpirun(ranks, arguments()));
@@ -69,9 +77,14 @@ TEST_F(LossCommand, EqualsTheWholeBatchAtAnyNumberOfRanks) {
       for (size_t i = 0; i < expected.terms.size(); ++i) {
         result.terms.push_back(find_tensor(out, "loss." + std::to_string(i), path).item<double>());
       }
-      result.gradient.pairs.push_back({"", find_tensor(out, "grad.image", path), find_tensor(out, "grad.text", path)});
+      for (const std::string suffix : {"", ".local"}) {
+        result.gradient.pairs.push_back(
+            {"", find_tensor(out, "grad.image" + suffix, path), find_tensor(out, "grad.text" + suffix, path)});
+      }
       EXPECT_EQ(result.gradient.pairs[0].image.scalar_type(), dtype);
-      const Errors errors = compare(result, expected, {19}, 0, find_tensor(out, "grad.log_scale", path).item<double>());
+      const Errors errors = compare(result, expected, {19}, 0,
+                                    {find_tensor(out, "grad.log_scale", path).item<double>(),
+                                     find_tensor(out, "grad.logit_bias", path).item<double>()});
       EXPECT_LE(errors.value, dtype == at::kDouble ? 1e-12 : 2e-5);
       EXPECT_LE(errors.gradient, dtype == at::kDouble ? 1e-12 : 2e-5);
       std::filesystem::remove(path);
@@ -81,21 +94,33 @@ TEST_F(LossCommand, EqualsTheWholeBatchAtAnyNumberOfRanks) {
 
 TEST_F(LossCommand, AgreesWithNumPy) {
   MUSTER_SKIP_WITHOUT_REFERENCE_PYTHON();
-  write_features(inputs(make_batch(17, 12, 7, 43), at::kDouble));
+  const Batch batch = make_batch(17, 12, 7, 43).weighted(6);
   const std::vector<std::vector<std::string>> cases = {
       {"info_nce {}", "info_nce", "scale"},
       {"info_nce { positives: IDENTITY }", "info_nce_identity", "scale"},
       {"sdm {}", "sdm", "scale"},
       {"sdm { temperature: 0.05 }", "sdm", "0.05"},
-      {"triplet { margin: 0.2 }", "triplet", "1"}};
-  for (const auto& one : cases) {
-    write_config("term { " + one[0] + " }");
-    const ProgramResult run = run_program(arguments());
-    ASSERT_EQ(run.exit_code, 0) << run.output;
-    const ProgramResult check =
-        run_program({reference_python(), MUSTER_SOURCE_DIR "/tests/peers/check_losses.py",
-                     folder_ / "features.safetensors", folder_ / "out.safetensors", one[1], one[2]});
-    EXPECT_EQ(check.exit_code, 0) << check.output;
+      {"cmpm {}", "cmpm", "1"},
+      {"siglip {}", "siglip", "scale"},
+      {"siglip { positives: IDENTITY temperature: 0.1 }", "siglip_identity", "0.1"},
+      {"triplet { margin: 0.2 }", "triplet", "1"},
+      {"triplet { margin: 0.2 negatives: ALL reduction: SUM }", "triplet_all_sum", "1"},
+      {"tal {}", "tal_sum", "0.015"},
+      {"tal { temperature: 0.05 reduction: MEAN }", "tal", "0.05"}};
+  for (const bool weighted : {false, true}) {
+    for (const auto& one : cases) {
+      write_config("term { " + one[0] + " }");
+      NamedTensors features = inputs(batch, at::kDouble);
+      if (weighted) features.emplace_back("weight", batch.weight);
+      if (one[1].find("siglip") == 0) features.emplace_back("logit_bias", at::full({}, -7.5, at::kDouble));
+      write_features(features);
+      const ProgramResult run = run_program(arguments());
+      ASSERT_EQ(run.exit_code, 0) << run.output;
+      const ProgramResult check =
+          run_program({reference_python(), MUSTER_SOURCE_DIR "/tests/peers/check_losses.py",
+                       folder_ / "features.safetensors", folder_ / "out.safetensors", one[1], one[2]});
+      EXPECT_EQ(check.exit_code, 0) << check.output;
+    }
   }
 }
 
@@ -108,7 +133,9 @@ TEST_F(LossCommand, RefusesWhatItCannotUse) {
   write_config("");
   expect_refusal("objective has no term");
   write_config("term { sdm { temperature: -1 } }");
-  expect_refusal("objective.term[0].sdm.temperature: -1");
+  expect_refusal("objective.term[0].sdm.temperature is -1");
+  write_config("term { pair: 'local' sdm {} }");
+  expect_refusal("objective.term[0].pair is \"local\", but the features have only global");
   write_file_atomically(folder_ / "config.textproto", "train { steps: 1 }\n");
   expect_refusal("no objective");
   write_config("term { info_nce {} }");
@@ -120,6 +147,22 @@ TEST_F(LossCommand, RefusesWhatItCannotUse) {
   bad.back().first = "labels";
   write_features(bad);
   expect_refusal("'labels' is not an input");
+  bad = good;
+  bad.emplace_back("image.local", batch.local_image.to(at::kFloat));
+  write_features(bad);
+  expect_refusal("text.local");
+  bad.emplace_back("text.local", batch.local_text.to(at::kFloat));
+  bad[bad.size() - 2].second = batch.local_image.to(at::kDouble);
+  bad[bad.size() - 1].second = batch.local_text.to(at::kDouble);
+  write_features(bad);
+  expect_refusal("'image' is Float [5, 4], 'image.local' Double [5, 3]");
+  bad = good;
+  bad.emplace_back("weight", at::full({4}, 1.0, at::kFloat));
+  write_features(bad);
+  expect_refusal("'weight' is Float [4]");
+  bad.back().second = at::full({5}, -1.0, at::kFloat);
+  write_features(bad);
+  expect_refusal("sample 0 of the global batch has the weight -1");
   bad = good;
   bad[1].second = batch.text.narrow(0, 0, 4).to(at::kFloat);
   write_features(bad);

@@ -3,6 +3,7 @@
 
 #include <ATen/Parallel.h>
 
+#include <functional>
 #include <mutex>
 
 #include "comm/local_communicator.h"
@@ -24,7 +25,7 @@ double gate(at::ScalarType dtype) {
 
 // Every objective on one batch, cut in every way.
 void expect_exact(const Batch& exact, at::ScalarType dtype, int ranks, const TileShape& shape) {
-  const Batch batch{exact.image.to(dtype), exact.text.to(dtype), exact.identity};
+  const Batch batch = exact.to(dtype);
   const int64_t size = batch.identity.size(0);
   std::vector<Answer> expected;
   for (const std::string& text : objectives()) expected.push_back(reference(parse_objective(text), batch, kLogScale));
@@ -41,8 +42,9 @@ void expect_exact(const Batch& exact, at::ScalarType dtype, int ranks, const Til
       }
     });
     for (size_t i = 0; i < expected.size(); ++i) {
-      const std::string where =
-          objectives()[i] + " B " + std::to_string(size) + " rows on rank 0: " + std::to_string(rows[0]);
+      const std::string where = objectives()[i] + " B " + std::to_string(size) +
+                                " rows on rank 0: " + std::to_string(rows[0]) +
+                                (batch.weight.defined() ? ", weighted" : "");
       EXPECT_LE(worst[i].value, gate(dtype)) << where;
       EXPECT_LE(worst[i].gradient, gate(dtype)) << where;
     }
@@ -67,6 +69,13 @@ TEST_P(Exactness, EqualsTheWholeBatchWithOneTile) {
   expect_exact(make_batch(131, 33, 40, 5), GetParam().dtype, GetParam().ranks, TileShape{});
 }
 
+TEST_P(Exactness, EqualsTheWholeBatchWithWeights) {
+  for (const int64_t size : {11, 40}) {
+    expect_exact(make_batch(size, 24, (size + 1) / 2, 103 + static_cast<uint64_t>(size)).weighted(5), GetParam().dtype,
+                 GetParam().ranks, TileShape{13, 16, 5, 3});
+  }
+}
+
 TEST_P(Exactness, HoldsWhenAllAreOneIdentity) {
   expect_exact(make_batch(9, 8, 1, 7), GetParam().dtype, GetParam().ranks, TileShape{4, 4, 3});
 }
@@ -88,17 +97,30 @@ INSTANTIATE_TEST_SUITE_P(Ranks, Exactness, testing::ValuesIn(cases()), [](const 
   return std::to_string(tested.param.ranks) + (tested.param.dtype == at::kFloat ? "Float" : "Double");
 });
 
-// A step of the size that small training has: several tiles of the default shape, scale 100.
-TEST(Exactness, HoldsAtScale100OverDefaultTiles) {
-  const Batch exact = make_batch(2300, 48, 900, 3);
-  const Batch batch{exact.image.to(at::kFloat), exact.text.to(at::kFloat), exact.identity};
-  const Objective config = parse_objective("term { info_nce {} } term { sdm {} } term { weight: 10 triplet {} }");
+Errors errors_at_scale_100(const std::string& text, at::ScalarType dtype) {
+  const Batch batch = make_batch(2300, 48, 900, 3).weighted(7).to(dtype);
+  const Objective config = parse_objective(text);
   const Answer expected = reference(config, batch, std::log(100.0));
   LocalCommunicator local;
-  const Errors errors =
-      errors_on_rank(config, TileShape{}, batch, expected, std::log(100.0), {2300}, at::kFloat, local, local);
+  return errors_on_rank(config, TileShape{}, batch, expected, std::log(100.0), {2300}, dtype, local, local);
+}
+
+// A step of the size that small training has: several tiles of the default shape, scale 100.
+TEST(Exactness, HoldsAtScale100OverDefaultTiles) {
+  const Errors errors = errors_at_scale_100(
+      "term { info_nce {} } term { sdm {} } term { weight: 10 triplet {} } term { siglip {} } term { weight: 0.1 cmpm "
+      "{} } "
+      "term { tal { temperature: 0.01 } }",
+      at::kFloat);
   EXPECT_LE(errors.value, kFloatGate);
   EXPECT_LE(errors.gradient, kFloatGate);
+}
+
+// In double: of five million hinges some lie within float's rounding of zero, and their gradients on either side.
+TEST(Exactness, OfAllNegativesHoldsOverDefaultTiles) {
+  const Errors errors = errors_at_scale_100("term { triplet { negatives: ALL } }", at::kDouble);
+  EXPECT_LE(errors.value, kDoubleGate);
+  EXPECT_LE(errors.gradient, kDoubleGate);
 }
 
 double value_at(LossObjective& objective, const Batch& batch, Communicator& communicator) {
@@ -106,41 +128,64 @@ double value_at(LossObjective& objective, const Batch& batch, Communicator& comm
   return objective.evaluate(features, labels, {}, communicator).value;
 }
 
+constexpr double kStep = 1e-5;
+
+// Moves x by the step both ways.
+double difference(double& x, const std::function<double()>& value) {
+  const double before = x;
+  x = before + kStep;
+  const double above = value();
+  x = before - kStep;
+  const double below = value();
+  x = before;
+  return (above - below) / (2 * kStep);
+}
+
+void expect_gradient(const std::string& text, const at::Tensor& rows, const at::Tensor& gradient,
+                     const std::function<double()>& value) {
+  for (int64_t i = 0; i < rows.numel(); ++i) {
+    const double expected = difference(rows.data_ptr<double>()[i], value);
+    EXPECT_NEAR(gradient.data_ptr<double>()[i], expected, 2e-7 * std::max(1.0, std::fabs(expected)))
+        << text << " element " << i;
+  }
+}
+
 TEST(FiniteDifferences, AgreeWithEveryGradient) {
   LocalCommunicator local;
-  constexpr double kStep = 1e-5;
   for (const std::string& text : objectives()) {
-    const Batch batch = make_batch(6, 5, 4, 11);
-    LossObjective objective(parse_objective(text), TileShape{4, 3, 2});
-    objective.set_log_scale(1.2);
+    // Where an anchor has several positives, tal's weights of them are constants to the gradient alone.
+    const bool has_tal = text.find("tal") != std::string::npos;
+    const Batch batch = make_batch(6, 5, has_tal ? 1000 : 4, 11).weighted(2);
+    LossObjective objective(parse_objective(text), TileShape{4, 3, 2, 2});
+    double log_scale = 1.2;
+    double bias = -1.5;
+    const auto value = [&] {
+      objective.set_log_scale(log_scale);
+      objective.set_logit_bias(bias);
+      return value_at(objective, batch, local);
+    };
+    value();
     const auto [features, labels] = slice(batch, {6}, 0, at::kDouble);
     const LossResult result = objective.evaluate(features, labels, {}, local);
-    for (const bool is_image : {true, false}) {
-      const at::Tensor rows = is_image ? batch.image : batch.text;
-      const at::Tensor gradient = is_image ? result.gradient.pairs[0].image : result.gradient.pairs[0].text;
-      for (int64_t i = 0; i < rows.numel(); ++i) {
-        double* x = rows.data_ptr<double>() + i;
-        const double before = *x;
-        *x = before + kStep;
-        const double above = value_at(objective, batch, local);
-        *x = before - kStep;
-        const double below = value_at(objective, batch, local);
-        *x = before;
-        EXPECT_NEAR(gradient.data_ptr<double>()[i], (above - below) / (2 * kStep), 2e-7) << text << " element " << i;
-      }
+    const std::vector<FeaturePair>& gradients = result.gradient.pairs;
+    expect_gradient(text, batch.image, gradients.at(0).image, value);
+    expect_gradient(text, batch.text, gradients.at(0).text, value);
+    expect_gradient(text, batch.local_image, gradients.at(1).image, value);
+    expect_gradient(text, batch.local_text, gradients.at(1).text, value);
+    const ParameterGradients parameters = sum_parameters(objective, result, local);
+    if (!objective.parameters().empty()) {
+      EXPECT_NEAR(parameters.log_scale, difference(log_scale, value), 2e-7) << text;
+      EXPECT_NEAR(parameters.bias, objective.uses_logit_bias() ? difference(bias, value) : 0, 2e-7) << text;
     }
-    if (objective.parameters().empty()) continue;
-    objective.set_log_scale(1.2 + kStep);
-    const double above = value_at(objective, batch, local);
-    objective.set_log_scale(1.2 - kStep);
-    const double below = value_at(objective, batch, local);
-    EXPECT_NEAR(result.parameter_grads.at(0).item<double>(), (above - below) / (2 * kStep), 2e-7) << text;
   }
 }
 
 std::vector<at::Tensor> everything(const LossResult& result) {
-  std::vector<at::Tensor> all = {result.gradient.pairs[0].image, result.gradient.pairs[0].text,
-                                 at::full({1}, result.value, at::kDouble)};
+  std::vector<at::Tensor> all = {at::full({1}, result.value, at::kDouble)};
+  for (const FeaturePair& pair : result.gradient.pairs) {
+    all.push_back(pair.image);
+    all.push_back(pair.text);
+  }
   for (const double term : result.terms) all.push_back(at::full({1}, term, at::kDouble));
   for (const at::Tensor& grad : result.parameter_grads) all.push_back(grad);
   return all;
@@ -153,7 +198,7 @@ void expect_same_bits(const std::vector<at::Tensor>& a, const std::vector<at::Te
 
 TEST(Bits, AreThoseOfTheFirstRunAtAnyThreadCount) {
   LocalCommunicator local;
-  const Batch batch = make_batch(1111, 64, 300, 23);
+  const Batch batch = make_batch(1111, 64, 300, 23).weighted(1);
   const auto [features, labels] = slice(batch, {1111}, 0, at::kFloat);
   LossObjective objective(parse_objective(objectives().back()), TileShape{256, 300, 64});
   const int threads = at::get_num_threads();

@@ -10,11 +10,15 @@
 #include <ATen/ops/eye.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/log_sigmoid.h>
 #include <ATen/ops/log_softmax.h>
+#include <ATen/ops/logsumexp.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/rand.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/relu.h>
+#include <ATen/ops/softmax.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -40,9 +44,24 @@ inline Objective parse_objective(const std::string& text) {
 }
 
 struct Batch {
-  at::Tensor image;     // [B, d]
-  at::Tensor text;      // [B, d]
-  at::Tensor identity;  // [B]
+  at::Tensor image;        // [B, d]
+  at::Tensor text;         // [B, d]
+  at::Tensor identity;     // [B]
+  at::Tensor weight;       // [B], undefined: none
+  at::Tensor local_image;  // [B, e], the pair "local"; undefined: only the pair "global"
+  at::Tensor local_text;   // [B, e]
+
+  Batch to(at::ScalarType dtype) const {
+    const auto cast = [&](const at::Tensor& t) { return t.defined() ? t.to(dtype) : t; };
+    return {cast(image), cast(text), identity, weight, cast(local_image), cast(local_text)};
+  }
+  Batch weighted(uint64_t seed) const {
+    at::Generator generator = at::detail::createCPUGenerator(seed);
+    Batch batch = *this;
+    batch.weight = at::rand({identity.size(0)}, generator, at::kDouble) + 0.1;
+    if (identity.size(0) > 2) batch.weight[1].zero_();
+    return batch;
+  }
 };
 
 // Captions resemble their images a little, and images of an identity each other; rows have lengths between about 0.1
@@ -51,13 +70,18 @@ struct Batch {
 // softmax at a high scale, and of p - 1 nothing is left that any implementation could be compared in.
 inline Batch make_batch(int64_t size, int64_t width, int64_t identities, uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
-  const auto normal = [&](int64_t rows) { return at::randn({rows, width}, generator, at::kDouble); };
   const at::Tensor identity = at::randint(identities, {size}, generator, at::kLong);
-  const at::Tensor common = normal(identities).index_select(0, identity) * 0.4 + normal(1) * 2;
-  const at::Tensor image = common + normal(size);
-  const at::Tensor text = image * 0.2 + common * 0.8 + normal(size);
-  const auto lengths = [&] { return at::randn({size, 1}, generator, at::kDouble).exp(); };
-  return {image * lengths(), text * lengths(), identity * 1000003 - 17};
+  const auto features = [&](int64_t d) {
+    const auto normal = [&](int64_t rows) { return at::randn({rows, d}, generator, at::kDouble); };
+    const at::Tensor common = normal(identities).index_select(0, identity) * 0.4 + normal(1) * 2;
+    const at::Tensor image = common + normal(size);
+    const at::Tensor text = image * 0.2 + common * 0.8 + normal(size);
+    const auto lengths = [&] { return at::randn({size, 1}, generator, at::kDouble).exp(); };
+    return std::pair(image * lengths(), text * lengths());
+  };
+  const auto [image, text] = features(width);
+  const auto [local_image, local_text] = features(width / 2 + 1);
+  return {image, text, identity * 1000003 - 17, {}, local_image, local_text};
 }
 
 // Rows of signs: with a width of 16 every cosine is an exact multiple of 1/8, so ties are many and exact.
@@ -67,7 +91,10 @@ inline Batch make_ties(int64_t size, int64_t identities, uint64_t seed) {
     return at::where(at::rand({size, 16}, generator, at::kDouble) < share, -1.0, 1.0);
   };
   const at::Tensor image = signs(0.5);
-  return {image, image * signs(0.1), at::randint(identities, {size}, generator, at::kLong)};
+  const at::Tensor text = image * signs(0.1);
+  const at::Tensor identity = at::randint(identities, {size}, generator, at::kLong);
+  const at::Tensor local = signs(0.3);
+  return {image, text, identity, {}, local, local * signs(0.2)};
 }
 
 struct Answer {
@@ -75,81 +102,142 @@ struct Answer {
   std::vector<double> terms;
   at::Tensor d_image;
   at::Tensor d_text;
+  at::Tensor d_local_image;
+  at::Tensor d_local_text;
   double d_log_scale = 0;
+  double d_bias = 0;
 };
 
-inline at::Tensor info_nce(const at::Tensor& logits, const at::Tensor& y) {
-  const auto direction = [](const at::Tensor& x, const at::Tensor& t) {
-    return -(t / t.sum(1, true) * at::log_softmax(x, 1)).sum(1).mean();
-  };
-  return (direction(logits, y) + direction(logits.t(), y.t())) / 2;
+// One direction of each loss: from its matrix, anchors as rows, to one number an anchor, [B].
+
+inline at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& y) {
+  return -(y / y.sum(1, true) * at::log_softmax(logits, 1)).sum(1);
 }
 
-inline at::Tensor sdm(const at::Tensor& logits, const at::Tensor& y, double epsilon) {
-  const auto direction = [epsilon](const at::Tensor& x, const at::Tensor& t) {
-    const at::Tensor log_p = at::log_softmax(x, 1);
-    return (log_p.exp() * (log_p - (t / t.sum(1, true) + epsilon).log())).sum(1).mean();
-  };
-  return direction(logits, y) + direction(logits.t(), y.t());
+inline at::Tensor reverse_kl(const at::Tensor& logits, const at::Tensor& targets, double epsilon) {
+  const at::Tensor log_p = at::log_softmax(logits, 1);
+  return (log_p.exp() * (log_p - (targets + epsilon).log())).sum(1);
 }
 
-// Of equal cosines the one with the lowest index.
-inline at::Tensor lowest_argmax(const at::Tensor& s) {
-  const at::Tensor indices = at::zeros({s.size(0), 1}, at::kLong);
-  const at::Tensor rows = s.detach().contiguous();
-  for (int64_t i = 0; i < s.size(0); ++i) {
-    const double* row = rows.const_data_ptr<double>() + i * s.size(1);
-    indices.data_ptr<int64_t>()[i] = std::max_element(row, row + s.size(1)) - row;
+inline at::Tensor sigmoid_loss(const at::Tensor& logits, const at::Tensor& y) {
+  return -at::log_sigmoid((2 * y - 1) * logits).sum(1);
+}
+
+inline at::Tensor triplet(const at::Tensor& s, const at::Tensor& excluded, const Triplet& config) {
+  if (config.negatives() == Triplet::ALL) {
+    return at::relu(config.margin() - s.diagonal().unsqueeze(1) + s).masked_fill(excluded, 0).sum(1);
   }
-  return indices;
+  const at::Tensor hardest = std::get<0>(s.masked_fill(excluded, -std::numeric_limits<double>::infinity()).max(1));
+  return at::relu(config.margin() - s.diagonal() + hardest);
 }
 
-inline at::Tensor triplet(const at::Tensor& cosines, const at::Tensor& excluded, const Triplet& config) {
-  const auto direction = [&](const at::Tensor& s, const at::Tensor& no_negative) {
-    const at::Tensor hardest = std::get<0>(s.masked_fill(no_negative, -std::numeric_limits<double>::infinity()).max(1));
-    const at::Tensor hinge = at::relu(config.margin() - s.diagonal() + hardest);
-    return config.reduction() == Triplet::SUM ? hinge.sum() : hinge.mean();
-  };
-  return direction(cosines, excluded) + direction(cosines.t(), excluded.t());
+inline at::Tensor tal(const at::Tensor& s, const at::Tensor& positive, const Tal& config) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const double tau = config.temperature();
+  const at::Tensor a = at::softmax(s.masked_fill(positive.logical_not(), -kInfinity) / tau, 1).detach();
+  const at::Tensor has_negatives = positive.logical_not().any(1, true);
+  const at::Tensor negatives = s.masked_fill(positive.logical_and(has_negatives), -kInfinity);
+  const at::Tensor hinge = at::relu(config.margin() - (a * s).sum(1) + tau * at::logsumexp(negatives / tau, {1}));
+  return hinge * has_negatives.squeeze(1);
+}
+
+inline at::Tensor is_zero_row(const at::Tensor& rows) {
+  return at::linalg_vector_norm(rows.detach(), 2, {1}, true) == 0;
 }
 
 inline at::Tensor unit(const at::Tensor& rows) {
   const at::Tensor norm = at::linalg_vector_norm(rows, 2, {1}, true);
-  const at::Tensor is_zero = norm.detach() == 0;
+  const at::Tensor is_zero = is_zero_row(rows);
   return at::where(is_zero, at::zeros_like(rows), rows / norm.masked_fill(is_zero, 1.0));
 }
 
+// Zero rows stay zero: no gradient.
+inline at::Tensor raw(const at::Tensor& rows) {
+  return at::where(is_zero_row(rows), at::zeros_like(rows), rows);
+}
+
+// The leaves of the graph.
+struct Leaves {
+  at::Tensor image;
+  at::Tensor text;
+  at::Tensor log_scale;
+  at::Tensor bias;
+};
+
+// One term on the whole batch; weight [B] of the anchors.
+inline at::Tensor term_value(const Term& term, const Leaves& leaves, const at::Tensor& identity,
+                             const at::Tensor& weight) {
+  const at::Tensor cosines = unit(leaves.image).mm(unit(leaves.text).t());
+  const at::Tensor same = identity.unsqueeze(1) == identity.unsqueeze(0);
+  const at::Tensor pair = at::eye(identity.size(0), at::kBool);
+  const at::Tensor y = same.to(at::kDouble);
+  const auto chosen = [&](Positives positives) { return positives == PAIR ? pair : same; };
+  const auto logits = [&](const auto& loss) {
+    return loss.has_temperature() ? cosines / loss.temperature() : cosines * leaves.log_scale.exp();
+  };
+  const double weights = weight.sum().item<double>();
+  const auto sum = [&](const at::Tensor& rows, const at::Tensor& columns) { return (weight * (rows + columns)).sum(); };
+  const auto mean = [&](const at::Tensor& rows, const at::Tensor& columns) {
+    return sum(rows, columns) / (weights == 0 ? 1 : weights);
+  };
+  const auto reduce = [&](Reduction reduction, const at::Tensor& rows, const at::Tensor& columns) {
+    return reduction == SUM ? sum(rows, columns) : mean(rows, columns);
+  };
+  if (term.has_info_nce()) {
+    const at::Tensor x = logits(term.info_nce());
+    const at::Tensor targets = chosen(term.info_nce().positives()).to(at::kDouble);
+    return mean(cross_entropy(x, targets), cross_entropy(x.t(), targets)) / 2;
+  }
+  if (term.has_sdm()) {
+    const at::Tensor x = logits(term.sdm());
+    const at::Tensor targets = y / y.sum(1, true);
+    return mean(reverse_kl(x, targets, term.sdm().epsilon()), reverse_kl(x.t(), targets, term.sdm().epsilon()));
+  }
+  if (term.has_cmpm()) {
+    const at::Tensor targets = y / at::linalg_vector_norm(y, 2, {1}, true);
+    return mean(reverse_kl(raw(leaves.image).mm(unit(leaves.text).t()), targets, term.cmpm().epsilon()),
+                reverse_kl(raw(leaves.text).mm(unit(leaves.image).t()), targets, term.cmpm().epsilon()));
+  }
+  if (term.has_siglip()) {
+    const at::Tensor x = logits(term.siglip()) + leaves.bias;
+    const at::Tensor targets = chosen(term.siglip().positives()).to(at::kDouble);
+    return mean(sigmoid_loss(x, targets), sigmoid_loss(x.t(), targets)) / 2;
+  }
+  if (term.has_tal()) {
+    return reduce(term.tal().reduction(), tal(cosines, same, term.tal()), tal(cosines.t(), same, term.tal()));
+  }
+  const at::Tensor excluded = chosen(term.triplet().exclude());
+  return reduce(term.triplet().reduction(), triplet(cosines, excluded, term.triplet()),
+                triplet(cosines.t(), excluded, term.triplet()));
+}
+
+// The bias is the config's.
 inline Answer reference(const Objective& config, const Batch& batch, double log_scale) {
   const at::AutoGradMode grad(true);
-  const at::Tensor image = batch.image.detach().to(at::kDouble).clone().requires_grad_(true);
-  const at::Tensor text = batch.text.detach().to(at::kDouble).clone().requires_grad_(true);
-  const at::Tensor log = at::full({}, log_scale, at::kDouble).requires_grad_(true);
-  const at::Tensor cosines = unit(image).mm(unit(text).t());
-  const at::Tensor same = batch.identity.unsqueeze(1) == batch.identity.unsqueeze(0);
-  const at::Tensor pair = at::eye(batch.identity.size(0), at::kBool);
-  const auto logits = [&](const auto& loss) {
-    return loss.has_temperature() ? cosines / loss.temperature() : cosines * log.exp();
-  };
+  const auto leaf = [](const at::Tensor& t) { return t.detach().to(at::kDouble).clone().requires_grad_(true); };
+  const at::Tensor log = leaf(at::full({}, log_scale, at::kDouble));
+  const at::Tensor bias = leaf(at::full({}, config.logit_bias().init(), at::kDouble));
+  const Leaves global{leaf(batch.image), leaf(batch.text), log, bias};
+  const bool has_local = batch.local_image.defined();
+  const Leaves local{leaf(has_local ? batch.local_image : batch.image), leaf(has_local ? batch.local_text : batch.text),
+                     log, bias};
+  const at::Tensor weight =
+      batch.weight.defined() ? batch.weight.to(at::kDouble) : at::ones({batch.identity.size(0)}, at::kDouble);
+  at::Tensor total = 0 * (log + bias + global.image.sum() + global.text.sum() + local.image.sum() + local.text.sum());
   Answer answer;
-  at::Tensor total = at::zeros({}, at::kDouble) + 0 * log + 0 * cosines.sum();
   for (const Term& term : config.term()) {
-    at::Tensor value;
-    if (term.has_info_nce()) {
-      const at::Tensor y = term.info_nce().positives() == PAIR ? pair : same;
-      value = info_nce(logits(term.info_nce()), y.to(at::kDouble));
-    } else if (term.has_sdm()) {
-      value = sdm(logits(term.sdm()), same.to(at::kDouble), term.sdm().epsilon());
-    } else {
-      value = triplet(cosines, term.triplet().exclude() == PAIR ? pair : same, term.triplet());
-    }
+    const at::Tensor value = term_value(term, term.pair() == "local" ? local : global, batch.identity, weight);
     answer.terms.push_back(value.item<double>());
     total = total + term.weight() * value;
   }
   total.backward();
   answer.value = total.item<double>();
-  answer.d_image = image.grad();
-  answer.d_text = text.grad();
+  answer.d_image = global.image.grad();
+  answer.d_text = global.text.grad();
+  answer.d_local_image = local.image.grad();
+  answer.d_local_text = local.text.grad();
   answer.d_log_scale = log.grad().item<double>();
+  answer.d_bias = bias.grad().item<double>();
   return answer;
 }
 
@@ -161,16 +249,27 @@ inline std::pair<Features, Labels> slice(const Batch& batch, const std::vector<i
   Features features;
   features.pairs.push_back(
       {"global", batch.image.narrow(0, first, count).to(dtype), batch.text.narrow(0, first, count).to(dtype)});
+  if (batch.local_image.defined()) {
+    features.pairs.push_back({"local", batch.local_image.narrow(0, first, count).to(dtype),
+                              batch.local_text.narrow(0, first, count).to(dtype)});
+  }
   Labels labels;
   labels.identity = batch.identity.narrow(0, first, count);
+  if (batch.weight.defined()) labels.weight = batch.weight.narrow(0, first, count);
   return {std::move(features), std::move(labels)};
 }
 
-// What the objective gives on this rank's rows, against the same rows of the reference. The scale's share is summed
-// over ranks here, by the communicator given.
+// What the objective gives on this rank's rows, against the same rows of the reference. The shares of its own
+// parameters are summed over ranks here, by the communicator given.
 struct Errors {
   double value = 0;
   double gradient = 0;
+};
+
+// Gradients of the objective's own parameters, summed over ranks; 0 where there is no such parameter.
+struct ParameterGradients {
+  double log_scale = 0;
+  double bias = 0;
 };
 
 inline double relative_error(double got, double expected, double floor) {
@@ -183,11 +282,12 @@ inline double largest(const at::Tensor& t) {
 }
 
 inline Errors compare(const LossResult& result, const Answer& expected, const std::vector<int64_t>& rows, int rank,
-                      double d_log_scale) {
+                      const ParameterGradients& parameters) {
   const int64_t first = std::accumulate(rows.begin(), rows.begin() + rank, int64_t{0});
   const int64_t count = rows[static_cast<size_t>(rank)];
-  const double floor =
-      1e-3 * std::max({largest(expected.d_image), largest(expected.d_text), std::fabs(expected.d_log_scale), 1e-30});
+  const double floor = 1e-3 * std::max({largest(expected.d_image), largest(expected.d_text),
+                                        largest(expected.d_local_image), largest(expected.d_local_text),
+                                        std::fabs(expected.d_log_scale), std::fabs(expected.d_bias), 1e-30});
   Errors errors;
   errors.value = relative_error(result.value, expected.value, 1e-3);
   for (size_t i = 0; i < expected.terms.size(); ++i) {
@@ -200,12 +300,27 @@ inline Errors compare(const LossResult& result, const Answer& expected, const st
   };
   add(result.gradient.pairs.at(0).image, expected.d_image);
   add(result.gradient.pairs.at(0).text, expected.d_text);
-  errors.gradient = std::max(errors.gradient, relative_error(d_log_scale, expected.d_log_scale, floor));
+  if (result.gradient.pairs.size() > 1) {
+    add(result.gradient.pairs.at(1).image, expected.d_local_image);
+    add(result.gradient.pairs.at(1).text, expected.d_local_text);
+  }
+  errors.gradient = std::max({errors.gradient, relative_error(parameters.log_scale, expected.d_log_scale, floor),
+                              relative_error(parameters.bias, expected.d_bias, floor)});
   return errors;
 }
 
-// evaluate() and compare() on one rank. `sums` adds up the scale's shares (it may be another communicator than the one
-// under test).
+inline ParameterGradients sum_parameters(const LossObjective& objective, const LossResult& result,
+                                         Communicator& communicator) {
+  const at::Tensor shares = at::zeros({2}, at::kDouble);
+  for (size_t i = 0; i < objective.parameters().size(); ++i) {
+    shares[objective.parameters()[i].first == "objective.log_scale" ? 0 : 1].fill_(result.parameter_grads.at(i));
+  }
+  communicator.all_reduce(shares, ReduceOp::kSum, "test.parameters").wait();
+  return {shares[0].item<double>(), shares[1].item<double>()};
+}
+
+// evaluate() and compare() on one rank. `sums` adds up the parameters' shares (it may be another communicator than the
+// one under test).
 inline Errors errors_on_rank(const Objective& config, const TileShape& shape, const Batch& batch,
                              const Answer& expected, double log_scale, const std::vector<int64_t>& rows,
                              at::ScalarType dtype, Communicator& communicator, Communicator& sums) {
@@ -213,10 +328,7 @@ inline Errors errors_on_rank(const Objective& config, const TileShape& shape, co
   objective.set_log_scale(log_scale);
   const auto [features, labels] = slice(batch, rows, communicator.rank(), dtype);
   const LossResult result = objective.evaluate(features, labels, {}, communicator);
-  const at::Tensor share = at::zeros({1}, at::kDouble);
-  if (!result.parameter_grads.empty()) share.fill_(result.parameter_grads.at(0));
-  sums.all_reduce(share, ReduceOp::kSum, "test.scale").wait();
-  return compare(result, expected, rows, communicator.rank(), share.item<double>());
+  return compare(result, expected, rows, communicator.rank(), sum_parameters(objective, result, sums));
 }
 
 // How `size` rows can lie on the ranks: evenly, all on one, and with ranks that have none or one.
@@ -234,19 +346,39 @@ inline std::vector<std::vector<int64_t>> ways_to_cut(int64_t size, int ranks) {
   return ways;
 }
 
+// Each loss in each of its forms. The last two hold all of them, the last one on two pairs of features.
 inline const std::vector<std::string>& objectives() {
-  static const std::vector<std::string> all = {
-      "term { info_nce {} }",
-      "term { weight: 0.5 info_nce { positives: IDENTITY } }",
-      "term { info_nce { positives: IDENTITY temperature: 0.05 } }",
-      "term { sdm {} }",
-      "term { sdm { temperature: 0.02 epsilon: 1e-6 } }",
-      "term { triplet { margin: 0.2 } }",
-      "term { triplet { margin: 0.3 exclude: PAIR reduction: SUM } }",
-      "term { weight: 1 info_nce {} } term { weight: 0.7 sdm { temperature: 0.02 } } term { weight: 10 triplet {} } "
-      "term { weight: -0.3 sdm {} } term { weight: 2 triplet { exclude: PAIR margin: 0.4 reduction: SUM } } "
-      "term { weight: 0.2 info_nce { positives: IDENTITY } }",
-  };
+  static const std::vector<std::string> all = [] {
+    std::vector<std::string> list = {
+        "term { info_nce {} }",
+        "term { weight: 0.5 info_nce { positives: IDENTITY } }",
+        "term { info_nce { positives: IDENTITY temperature: 0.05 } }",
+        "term { sdm {} }",
+        "term { sdm { temperature: 0.02 epsilon: 1e-6 } }",
+        "term { triplet { margin: 0.2 } }",
+        "term { triplet { margin: 0.3 exclude: PAIR reduction: SUM } }",
+        "term { triplet { margin: 0.2 negatives: ALL } }",
+        "term { triplet { margin: 0.25 negatives: ALL exclude: PAIR reduction: SUM } }",
+        "logit_bias { init: -16.5 } term { siglip {} }",
+        "logit_bias { init: -3.25 } term { siglip { positives: IDENTITY temperature: 0.2 } }",
+        "term { cmpm {} }",
+        "term { weight: 3 cmpm { epsilon: 1e-4 } }",
+        "term { tal {} }",
+        "term { tal { margin: 0.3 temperature: 0.05 reduction: MEAN } }",
+        "term { pair: 'local' tal { temperature: 0.02 } }",
+    };
+    const std::string sum =
+        "logit_bias { init: -16.5 } "
+        "term { weight: 1 info_nce {} } term { weight: 0.7 sdm { temperature: 0.02 } } term { weight: 10 triplet {} } "
+        "term { weight: 0.3 sdm {} } term { weight: 2 triplet { exclude: PAIR margin: 0.4 reduction: SUM } } "
+        "term { weight: 0.2 info_nce { positives: IDENTITY } } term { weight: 0.5 siglip {} } term { tal {} } "
+        "term { weight: 0.01 triplet { negatives: ALL } } ";
+    list.push_back(sum);
+    list.push_back(sum +
+                   "term { weight: 2 cmpm {} } term { pair: 'local' weight: 2 sdm {} } "
+                   "term { pair: 'local' weight: 0.4 cmpm {} } term { pair: 'local' weight: 4 tal {} }");
+    return list;
+  }();
   return all;
 }
 

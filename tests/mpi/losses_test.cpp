@@ -18,7 +18,7 @@ void expect_exact(const Batch& exact, at::ScalarType dtype, const TileShape& sha
   MpiOptions options;
   options.checked = true;
   const std::unique_ptr<Communicator> communicator = make_mpi_communicator(options);
-  const Batch batch{exact.image.to(dtype), exact.text.to(dtype), exact.identity};
+  const Batch batch = exact.to(dtype);
   const int64_t size = batch.identity.size(0);
   for (const std::string& text : objectives()) {
     const Objective config = parse_objective(text);
@@ -43,6 +43,10 @@ TEST_P(MpiLosses, EqualTheWholeBatchWithOneTile) {
   expect_exact(make_batch(131, 33, 40, 5), GetParam(), TileShape{});
 }
 
+TEST_P(MpiLosses, EqualTheWholeBatchWithWeights) {
+  expect_exact(make_batch(40, 24, 20, 143).weighted(5), GetParam(), TileShape{13, 16, 5, 3});
+}
+
 TEST_P(MpiLosses, GiveTiesToTheLowestIndex) {
   expect_exact(make_ties(21, 9, 3), GetParam(), TileShape{4, 6, 3});
 }
@@ -55,7 +59,8 @@ TEST(MpiLosses, FeaturesThatAreNotFiniteShowOnEveryRank) {
   const std::unique_ptr<Communicator> communicator = make_mpi_communicator(MpiOptions());
   const Batch batch = make_batch(9, 6, 4, 2);
   batch.text[8][3].fill_(std::nan(""));
-  LossObjective objective(parse_objective(objectives().back()), TileShape{2, 3, 2});
+  const std::string on_one_pair = objectives()[objectives().size() - 2];
+  LossObjective objective(parse_objective(on_one_pair), TileShape{2, 3, 2});
   const auto [features, labels] = slice(batch, split_rows(9, communicator->size()), communicator->rank(), at::kFloat);
   const LossResult result = objective.evaluate(features, labels, {}, *communicator);
   EXPECT_TRUE(std::isnan(result.value));

@@ -1,14 +1,16 @@
-"""Recomputes what `muster loss` wrote, from the formulas, in NumPy and float64.
+"""Recomputes what `muster loss` wrote, from the published formulas, in NumPy and float64.
 
 usage: check_losses.py FEATURES OUTPUT KIND TEMPERATURE|scale
 
-KIND is info_nce, info_nce_identity, sdm or triplet (margin 0.2, identities excluded). Values are compared exactly,
-gradients by central differences in random directions. Ends with an error if anything differs.
+KIND is one of those below (margin 0.2, or 0.1 for tal; identities excluded). Values are compared exactly, gradients by
+central differences in random directions. Ends with an error if anything differs.
 """
 import sys
 
 import numpy as np
 from safetensors.numpy import load_file
+
+EPSILON = 1e-8
 
 
 def log_softmax(x):
@@ -16,50 +18,102 @@ def log_softmax(x):
     return x - np.log(np.exp(x).sum(axis=1, keepdims=True))
 
 
-def loss(image, text, same, kind, scale):
-    s = (image / np.linalg.norm(image, axis=1, keepdims=True)) @ (text / np.linalg.norm(text, axis=1, keepdims=True)).T
-    total = 0.0
-    for cosines, y in ((s, same), (s.T, same.T)):
-        if kind == "triplet":
-            hardest = np.where(y, -np.inf, cosines).max(axis=1)
-            total += np.maximum(0, 0.2 - np.diag(cosines) + hardest).mean()
-            continue
-        log_p = log_softmax(scale * cosines)
+def softplus(x):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+# One direction of each loss: anchors as rows; one number an anchor.
+
+
+def cross_entropy(x, y):
+    return -(y / y.sum(axis=1, keepdims=True) * log_softmax(x)).sum(axis=1)
+
+
+def reverse_kl(x, target):
+    log_p = log_softmax(x)
+    return (np.exp(log_p) * (log_p - np.log(target + EPSILON))).sum(axis=1)
+
+
+def tal_weights(s, y, tau):
+    e = np.exp((s - s.max()) / tau) * y
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def tal(s, y, tau, alpha):
+    negatives = (np.exp((s - s.max()) / tau) * ~y).sum(axis=1)
+    return np.maximum(0, 0.1 - (alpha * s).sum(axis=1) + s.max() + tau * np.log(negatives))
+
+
+class Batch:
+    def __init__(self, inputs, kind, temperature):
+        self.image, self.text = inputs["image"], inputs["text"]
+        assert self.image.dtype == np.float64
+        self.same = inputs["identity"][:, None] == inputs["identity"][None, :]
+        self.weight = inputs.get("weight", np.ones(len(self.same)))
+        self.log_scale = float(inputs["log_scale"]) if temperature == "scale" else -np.log(float(temperature))
+        self.bias = float(inputs.get("logit_bias", 0))
+        self.kind = kind
+        # Constants to the gradient: those of the given point.
+        s = unit(self.image) @ unit(self.text).T
+        tau = np.exp(-self.log_scale)
+        self.alphas = [tal_weights(s, self.same, tau), tal_weights(s.T, self.same, tau)] if "tal" in kind else [None] * 2
+
+    def anchors(self, raw, other, y, alpha, scale, bias):
+        s = unit(raw) @ unit(other).T
+        kind = self.kind
+        positives = y if kind.endswith("_identity") else np.eye(len(y), dtype=bool)
+        if kind.startswith("info_nce"):
+            return cross_entropy(scale * s, positives) / 2
+        if kind.startswith("siglip"):
+            return softplus(-np.where(positives, 1, -1) * (scale * s + bias)).sum(axis=1) / 2
         if kind == "sdm":
-            target = y / y.sum(axis=1, keepdims=True)
-            total += (np.exp(log_p) * (log_p - np.log(target + 1e-8))).sum(axis=1).mean()
-        else:
-            target = y if kind == "info_nce_identity" else np.eye(len(y))
-            target = target / target.sum(axis=1, keepdims=True)
-            total += -(target * log_p).sum(axis=1).mean() / 2
-    return total
+            return reverse_kl(scale * s, y / y.sum(axis=1, keepdims=True))
+        if kind == "cmpm":
+            return reverse_kl(raw @ unit(other).T, y / np.linalg.norm(y, axis=1, keepdims=True))
+        if kind.startswith("tal"):
+            return tal(s, y, 1 / scale, alpha)
+        hinge = np.where(y, 0, np.maximum(0, 0.2 - np.diag(s)[:, None] + s))
+        return hinge.sum(axis=1) if kind.startswith("triplet_all") else hinge.max(axis=1)
+
+    def loss(self, image, text, log_scale, bias):
+        scale = np.exp(log_scale)
+        losses = (self.anchors(image, text, self.same, self.alphas[0], scale, bias)
+                  + self.anchors(text, image, self.same.T, self.alphas[1], scale, bias))
+        total = (self.weight * losses).sum()
+        return total if self.kind.endswith("_sum") else total / self.weight.sum()
 
 
 def main():
     features, output, kind, temperature = sys.argv[1:]
     inputs, outputs = load_file(features), load_file(output)
-    image, text, identity = inputs["image"], inputs["text"], inputs["identity"]
-    assert image.dtype == np.float64
-    log_scale = float(inputs["log_scale"]) if temperature == "scale" else -np.log(float(temperature))
-    same = identity[:, None] == identity[None, :]
-
-    def at(image, text, log_scale):
-        return loss(image, text, same, kind, np.exp(log_scale))
-
-    value = at(image, text, log_scale)
+    batch = Batch(inputs, kind, temperature)
+    at = (batch.image, batch.text, batch.log_scale, batch.bias)
+    value = batch.loss(*at)
     assert abs(outputs["loss"] - value) <= 1e-12 * max(1, abs(value)), (outputs["loss"], value)
     assert abs(outputs["loss.0"] - value) <= 1e-12 * max(1, abs(value)), (outputs["loss.0"], value)
-    rng = np.random.default_rng(0)
     step = 1e-6
+
+    def difference(*direction):
+        above = batch.loss(*(x + step * d for x, d in zip(at, direction)))
+        below = batch.loss(*(x - step * d for x, d in zip(at, direction)))
+        return (above - below) / (2 * step)
+
+    rng = np.random.default_rng(0)
     for _ in range(10):
-        d_image, d_text = rng.standard_normal(image.shape), rng.standard_normal(text.shape)
-        difference = (at(image + step * d_image, text + step * d_text, log_scale)
-                      - at(image - step * d_image, text - step * d_text, log_scale)) / (2 * step)
+        d_image, d_text = rng.standard_normal(batch.image.shape), rng.standard_normal(batch.text.shape)
+        expected = difference(d_image, d_text, 0, 0)
         gradient = (outputs["grad.image"] * d_image).sum() + (outputs["grad.text"] * d_text).sum()
-        assert abs(gradient - difference) <= 1e-6 * max(1, abs(difference)), (gradient, difference)
+        assert abs(gradient - expected) <= 1e-6 * max(1, abs(expected)), (gradient, expected)
     if temperature == "scale":
-        difference = (at(image, text, log_scale + step) - at(image, text, log_scale - step)) / (2 * step)
-        assert abs(outputs["grad.log_scale"] - difference) <= 1e-7, (outputs["grad.log_scale"], difference)
+        expected = difference(0, 0, 1, 0)
+        assert abs(outputs["grad.log_scale"] - expected) <= 1e-7 * max(1, abs(expected)), (outputs["grad.log_scale"], expected)
+    if "logit_bias" in inputs:
+        expected = difference(0, 0, 0, 1)
+        assert abs(outputs["grad.logit_bias"] - expected) <= 1e-7 * max(1, abs(expected)), (outputs["grad.logit_bias"], expected)
     print(f"{kind}: value {value:.15g} and gradients agree")
 
 

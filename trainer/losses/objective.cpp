@@ -1,186 +1,241 @@
 #include "trainer/losses/objective.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
 
 #include "launch/error.h"
+#include "trainer/losses/global_batch.h"
+#include "trainer/losses/loss_term.h"
 #include "trainer/losses/pair_evaluation.h"
+#include "trainer/losses/shared_number.h"
 
 namespace muster {
 namespace {
 
-bool is_positive(double x) {
-  return std::isfinite(x) && x > 0;
+std::string term_path(int index) {
+  return fmt::format("objective.term[{}]", index);
 }
 
-void require(bool ok, const std::string& field, double value, const char* rule) {
-  if (!ok) throw ConfigError(fmt::format("objective.{}: {} {}", field, value, rule));
-}
-
-// The temperature, or 0 if the term takes the shared scale. Only for terms that have a scale.
-template <typename Loss>
-void check_temperature(const Loss& loss, const std::string& field) {
-  if (!loss.has_temperature()) return;
-  require(is_positive(loss.temperature()), field + ".temperature", loss.temperature(), "must be positive and finite");
-}
-
-void check_term(const Term& term, int index) {
-  const std::string field = fmt::format("term[{}]", index);
-  require(std::isfinite(term.weight()), field + ".weight", term.weight(), "must be finite");
-  switch (term.loss_case()) {
-    case Term::kInfoNce:
-      check_temperature(term.info_nce(), field + ".info_nce");
-      return;
-    case Term::kSdm:
-      check_temperature(term.sdm(), field + ".sdm");
-      require(is_positive(term.sdm().epsilon()), field + ".sdm.epsilon", term.sdm().epsilon(),
-              "must be positive and finite (it is inside a logarithm)");
-      return;
-    case Term::kTriplet:
-      require(std::isfinite(term.triplet().margin()) && term.triplet().margin() >= 0, field + ".triplet.margin",
-              term.triplet().margin(), "must be finite and not negative");
-      return;
-    case Term::LOSS_NOT_SET:
-      break;
+void check_scale(const LogitScale& scale, Checks& checks) {
+  checks.require(scale.max() >= 1 && std::isfinite(scale.max()), "objective.logit_scale.max", scale.max(), "1 or more");
+  if (!scale.learnable()) return checks.positive("objective.logit_scale.init", scale.init());
+  checks.require(scale.init() > 0 && scale.init() <= scale.max(), "objective.logit_scale.init", scale.init(),
+                 fmt::format("more than 0, at most logit_scale.max ({})", scale.max()));
+  if (scale.init() > 0 && scale.init() < 1) {
+    checks.add(
+        fmt::format("objective.logit_scale.init is {}: a learnable scale is kept between 1 and max; give 1 or "
+                    "more, or learnable: false",
+                    scale.init()));
   }
-  throw ConfigError(fmt::format("objective.{} names no loss: add info_nce {{}}, sdm {{}} or triplet {{}}", field));
 }
 
-std::string name_of(const Term& term) {
-  switch (term.loss_case()) {
-    case Term::kInfoNce:
-      return "info_nce";
-    case Term::kSdm:
-      return "sdm";
-    case Term::kTriplet:
-      return "triplet";
-    case Term::LOSS_NOT_SET:
-      break;
+// Checks the whole objective and returns what its terms are.
+std::vector<LossTerm> describe_terms(const Objective& config, Checks& checks) {
+  if (config.term().empty()) {
+    checks.add("objective has no term: give at least one, such as objective { term { info_nce { } } }");
   }
-  throw std::logic_error("name_of: a term without a loss");
+  std::vector<LossTerm> terms;
+  bool any_weight = config.term().empty();
+  for (int i = 0; i < config.term_size(); ++i) {
+    terms.push_back(describe(config.term(i), term_path(i), checks));
+    any_weight |= config.term(i).weight() != 0;
+  }
+  if (!any_weight) checks.add("objective has only terms of weight 0: give one of them a weight");
+  check_scale(config.logit_scale(), checks);
+  checks.require(std::isfinite(config.logit_bias().init()), "objective.logit_bias.init", config.logit_bias().init(),
+                 "a finite number");
+  return terms;
 }
 
-bool uses_logit_scale(const Term& term) {
-  return (term.has_info_nce() && !term.info_nce().has_temperature()) ||
-         (term.has_sdm() && !term.sdm().has_temperature());
+std::vector<LossTerm> describe_or_throw(const Objective& config) {
+  Checks checks;
+  std::vector<LossTerm> terms = describe_terms(config, checks);
+  const std::vector<std::string> problems = checks.take();
+  if (!problems.empty()) throw ConfigError(fmt::format("{}", fmt::join(problems, "\n")));
+  return terms;
 }
 
-void check_scale(const LogitScale& scale) {
-  require(is_positive(scale.init()), "logit_scale.init", scale.init(), "must be positive and finite");
-  require(std::isfinite(scale.max()) && scale.max() >= 1, "logit_scale.max", scale.max(),
-          "must be finite and at least 1");
-  if (!scale.learnable()) return;
-  require(scale.init() >= 1 && scale.init() <= scale.max(), "logit_scale.init", scale.init(),
-          "must lie between 1 and logit_scale.max: it is clamped to that after each step");
+std::vector<std::string> name_terms(const Objective& config) {
+  std::vector<std::string> names;
+  for (const Term& term : config.term()) {
+    const std::string name = loss_name(term) + (term.pair() == "global" ? "" : "." + term.pair());
+    const bool repeated = std::find(names.begin(), names.end(), name) != names.end();
+    names.push_back(repeated ? fmt::format("{}_{}", name, names.size()) : name);
+  }
+  return names;
 }
 
 [[noreturn]] void broken(const std::string& what) {
   throw std::logic_error("LossObjective::evaluate: " + what);
 }
 
-void check_features(const Features& local, const Labels& labels) {
-  if (local.pairs.empty()) broken("no pair of features");
-  const at::Tensor& image = local.pairs.front().image;
-  const at::Tensor& text = local.pairs.front().text;
-  if (!image.defined() || !text.defined() || !labels.identity.defined()) broken("undefined tensor");
-  if (image.dim() != 2 || image.sizes() != text.sizes() || image.size(1) == 0)
+void check_pair(const FeaturePair& pair, at::ScalarType dtype, const at::Tensor& identity) {
+  if (!pair.image.defined() || !pair.text.defined()) broken("undefined tensor");
+  if (pair.image.dim() != 2 || pair.image.sizes() != pair.text.sizes() || pair.image.size(1) == 0) {
     broken("image and text are not both [b, d]");
-  if (image.scalar_type() != text.scalar_type()) broken("image and text differ in dtype");
-  if (image.scalar_type() != at::kFloat && image.scalar_type() != at::kDouble)
-    broken("features are not float32 or float64");
-  if (!image.is_cpu() || !text.is_cpu()) broken("features are not on the CPU");
-  if (labels.identity.scalar_type() != at::kLong || labels.identity.dim() != 1 ||
-      labels.identity.size(0) != image.size(0)) {
+  }
+  if (pair.image.scalar_type() != dtype || pair.text.scalar_type() != dtype) broken("features differ in dtype");
+  if (!pair.image.is_cpu() || !pair.text.is_cpu()) broken("features are not on the CPU");
+  if (identity.size(0) != pair.image.size(0)) broken("identity and features differ in rows");
+}
+
+void check_inputs(const Features& local, const Labels& labels) {
+  if (local.pairs.empty()) broken("no pair of features");
+  const at::ScalarType dtype = local.pairs.front().image.scalar_type();
+  if (dtype != at::kFloat && dtype != at::kDouble) broken("features are not float32 or float64");
+  if (!labels.identity.defined() || labels.identity.scalar_type() != at::kLong || labels.identity.dim() != 1) {
     broken("identity is not [b] int64");
   }
+  if (labels.weight.defined() && (labels.weight.sizes() != labels.identity.sizes() ||
+                                  !labels.weight.is_floating_point() || !labels.weight.is_cpu())) {
+    broken("weight is not [b] floating-point on the CPU");
+  }
+  for (const FeaturePair& pair : local.pairs) check_pair(pair, dtype, labels.identity);
 }
 
 }  // namespace
 
+std::vector<std::string> find_problems(const Objective& config) {
+  Checks checks;
+  describe_terms(config, checks);
+  return checks.take();
+}
+
 class LossObjective::Impl {
  public:
-  Impl(const Objective& config, const TileShape& shape) : config_(config), shape_(shape) {
-    if (config_.term_size() == 0) throw ConfigError("objective has no term: add at least one, as term { info_nce {} }");
-    bool shared = false;
-    for (int i = 0; i < config_.term_size(); ++i) {
-      check_term(config_.term(i), i);
-      shared = shared || uses_logit_scale(config_.term(i));
-      const std::string name = name_of(config_.term(i));
-      const bool repeated = std::find(names_.begin(), names_.end(), name) != names_.end();
-      names_.push_back(repeated ? fmt::format("{}_{}", name, i) : name);
-    }
-    check_scale(config_.logit_scale());
-    log_scale_ = std::log(config_.logit_scale().init());
-    if (!shared || !config_.logit_scale().learnable()) return;
-    parameters_.emplace_back("objective.log_scale", at::full({}, log_scale_, at::kFloat));
-    parameters_.front().second.set_requires_grad(true);
-    log_scale_ = parameters_.front().second.item<double>();
+  Impl(const Objective& config, const TileShape& shape)
+      : config_(config),
+        shape_(shape),
+        terms_(describe_or_throw(config)),
+        names_(name_terms(config)),
+        log_scale_(std::log(config.logit_scale().init()),
+                   config.logit_scale().learnable() && any_uses(&LossTerm::uses_logit_scale)),
+        logit_bias_(config.logit_bias().init(), config.logit_bias().learnable() && uses_logit_bias()) {
+    if (log_scale_.leaf().defined()) parameters_.emplace_back("objective.log_scale", log_scale_.leaf());
+    if (logit_bias_.leaf().defined()) parameters_.emplace_back("objective.logit_bias", logit_bias_.leaf());
   }
 
   LossResult evaluate(const Features& local, const Labels& labels, Communicator& communicator) const {
     const at::NoGradGuard no_grad;
-    check_features(local, labels);
+    check_inputs(local, labels);
     return local.pairs.front().image.scalar_type() == at::kDouble ? evaluate_as<double>(local, labels, communicator)
                                                                   : evaluate_as<float>(local, labels, communicator);
   }
 
-  // The leaf is the truth; the double that was set keeps its digits for as long as the leaf is its rounding.
-  double log_scale() const {
-    if (parameters_.empty()) return log_scale_;
-    const float leaf = parameters_.front().second.item<float>();
-    return leaf == static_cast<float>(log_scale_) ? log_scale_ : static_cast<double>(leaf);
-  }
-
-  void set_log_scale(double log_scale) {
-    const at::NoGradGuard no_grad;
-    log_scale_ = log_scale;
-    for (auto& [name, leaf] : parameters_) leaf.fill_(log_scale);
-  }
-
-  void clamp() {
-    const at::NoGradGuard no_grad;
-    for (auto& [name, leaf] : parameters_) leaf.clamp_(0.0, std::log(config_.logit_scale().max()));
-  }
-
+  bool uses_logit_bias() const { return any_uses(&LossTerm::uses_logit_bias); }
+  SharedNumber& log_scale() { return log_scale_; }
+  SharedNumber& logit_bias() { return logit_bias_; }
+  void clamp() { log_scale_.clamp(0.0, std::log(config_.logit_scale().max())); }
   const std::vector<std::pair<std::string, at::Tensor>>& parameters() const { return parameters_; }
   const std::vector<std::string>& names() const { return names_; }
 
  private:
+  // The terms on one pair of the features.
+  struct PairTerms {
+    size_t pair;
+    std::vector<size_t> terms;
+  };
+
+  bool any_uses(bool LossTerm::*number) const {
+    return std::any_of(terms_.begin(), terms_.end(), [&](const LossTerm& term) { return term.*number; });
+  }
+
+  const Term& config_of(size_t term) const { return config_.term(static_cast<int>(term)); }
+
+  // In the order of the features. Every rank has the same names, so every rank throws or none.
+  std::vector<PairTerms> terms_by_pair(const Features& local) const {
+    std::vector<PairTerms> by_pair;
+    std::vector<std::string> names;
+    std::vector<bool> found(terms_.size(), false);
+    for (size_t pair = 0; pair < local.pairs.size(); ++pair) {
+      by_pair.push_back({pair, {}});
+      names.push_back(local.pairs[pair].name);
+      for (size_t i = 0; i < terms_.size(); ++i) {
+        if (config_of(i).pair() != names.back()) continue;
+        by_pair.back().terms.push_back(i);
+        found[i] = true;
+      }
+      if (by_pair.back().terms.empty()) by_pair.pop_back();
+    }
+    for (size_t i = 0; i < terms_.size(); ++i) {
+      if (found[i]) continue;
+      throw ConfigError(fmt::format("{}.pair is \"{}\", but the features have only {}; give one of those",
+                                    term_path(static_cast<int>(i)), config_of(i).pair(), fmt::join(names, ", ")));
+    }
+    return by_pair;
+  }
+
   template <typename T>
   LossResult evaluate_as(const Features& local, const Labels& labels, Communicator& communicator) const {
-    const FeaturePair& pair = local.pairs.front();
+    const std::vector<PairTerms> by_pair = terms_by_pair(local);
+    LossResult result;
+    result.terms.resize(terms_.size());
+    for (const FeaturePair& pair : local.pairs) result.gradient.pairs.push_back({pair.name, {}, {}});
+    std::vector<int64_t> widths;
+    for (const PairTerms& terms : by_pair) widths.push_back(local.pairs[terms.pair].image.size(1));
+    GlobalBatch global = gather_batch(labels, widths, communicator);
+    ParameterShares shares;
+    for (const PairTerms& terms : by_pair) {
+      evaluate_pair<T>(local.pairs[terms.pair], terms, global, communicator, result, shares);
+    }
+    for (size_t i = 0; i < terms_.size(); ++i) result.value += config_of(i).weight() * result.terms[i];
+    for (size_t i = 0; i < local.pairs.size(); ++i) {
+      FeaturePair& gradient = result.gradient.pairs[i];
+      if (gradient.image.defined()) continue;
+      gradient.image = at::zeros_like(local.pairs[i].image);
+      gradient.text = at::zeros_like(local.pairs[i].text);
+    }
+    for (const auto& [number, share] : {std::pair{&log_scale_, shares.log_scale}, {&logit_bias_, shares.bias}}) {
+      if (number->leaf().defined()) result.parameter_grads.push_back(at::scalar_tensor(share, at::kDouble));
+    }
+    return result;
+  }
+
+  struct ParameterShares {
+    double log_scale = 0;
+    double bias = 0;
+  };
+
+  template <typename T>
+  void evaluate_pair(const FeaturePair& features, const PairTerms& pair, GlobalBatch& global,
+                     Communicator& communicator, LossResult& result, ParameterShares& shares) const {
+    const LogitParameters logits{std::exp(log_scale_.value()), logit_bias_.value()};
     PairLosses<T> losses;
     std::vector<double> weights;
-    for (const Term& term : config_.term()) {
-      losses.push_back(make_pair_loss<T>(term, std::exp(log_scale())));
-      weights.push_back(term.weight());
+    for (const size_t term : pair.terms) {
+      if constexpr (std::is_same_v<T, float>) {
+        losses.push_back(terms_[term].make_float(logits));
+      } else {
+        losses.push_back(terms_[term].make_double(logits));
+      }
+      weights.push_back(config_of(term).weight());
     }
-    const PairResult pairs = evaluate_pairs<T>(pair.image.contiguous(), pair.text.contiguous(),
-                                               labels.identity.contiguous(), losses, weights, shape_, communicator);
-    LossResult result;
-    result.terms = pairs.values;
-    for (size_t i = 0; i < weights.size(); ++i) result.value += weights[i] * pairs.values[i];
-    result.gradient.pairs.push_back({pair.name, pairs.d_image, pairs.d_text});
-    if (parameters_.empty()) return result;
-    double share = 0;
+    const PairResult pairs = evaluate_pairs<T>(features.image.contiguous(), features.text.contiguous(), global, losses,
+                                               weights, shape_, communicator);
+    result.gradient.pairs[pair.pair].image = pairs.d_image;
+    result.gradient.pairs[pair.pair].text = pairs.d_text;
     for (size_t i = 0; i < losses.size(); ++i) {
-      if (uses_logit_scale(config_.term(static_cast<int>(i)))) share += losses[i]->scale_gradient();
+      const size_t term = pair.terms[i];
+      result.terms[term] = pairs.values[i];
+      if (terms_[term].uses_logit_scale) shares.log_scale += losses[i]->scale_gradient();
+      if (terms_[term].uses_logit_bias) shares.bias += losses[i]->bias_gradient();
     }
-    result.parameter_grads.push_back(at::scalar_tensor(share, at::kDouble));
-    return result;
   }
 
   Objective config_;
   TileShape shape_;
-  double log_scale_ = 0;
-  std::vector<std::pair<std::string, at::Tensor>> parameters_;
+  std::vector<LossTerm> terms_;
   std::vector<std::string> names_;
+  SharedNumber log_scale_;
+  SharedNumber logit_bias_;
+  std::vector<std::pair<std::string, at::Tensor>> parameters_;
 };
 
 LossObjective::LossObjective(const Objective& config) : LossObjective(config, TileShape{}) {}
@@ -197,10 +252,19 @@ const std::vector<std::pair<std::string, at::Tensor>>& LossObjective::parameters
   return impl_->parameters();
 }
 double LossObjective::logit_scale() const {
-  return std::exp(impl_->log_scale());
+  return std::exp(impl_->log_scale().value());
 }
 void LossObjective::set_log_scale(double log_scale) {
-  impl_->set_log_scale(log_scale);
+  impl_->log_scale().set(log_scale);
+}
+bool LossObjective::uses_logit_bias() const {
+  return impl_->uses_logit_bias();
+}
+double LossObjective::logit_bias() const {
+  return impl_->logit_bias().value();
+}
+void LossObjective::set_logit_bias(double bias) {
+  impl_->logit_bias().set(bias);
 }
 void LossObjective::clamp() {
   impl_->clamp();

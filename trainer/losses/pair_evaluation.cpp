@@ -3,96 +3,21 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
-#include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
-#include <numeric>
-#include <unordered_map>
 
-#include "launch/error.h"
 #include "trainer/losses/tile_engine.h"
 
 namespace muster {
 namespace {
-
-std::vector<int64_t> ones(int size) {
-  return std::vector<int64_t>(static_cast<size_t>(size), 1);
-}
-
-// Number of rows of each rank.
-std::vector<int64_t> gather_rows(const at::Tensor& image, Communicator& communicator) {
-  const at::Tensor mine = at::empty({1, 2}, at::kLong);
-  mine.data_ptr<int64_t>()[0] = image.size(0);
-  mine.data_ptr<int64_t>()[1] = image.size(1);
-  const at::Tensor all = at::empty({communicator.size(), 2}, at::kLong);
-  communicator.all_gather(all, mine, ones(communicator.size()), "loss.rows").wait();
-  std::vector<int64_t> rows;
-  for (int r = 0; r < communicator.size(); ++r) {
-    const int64_t width = all.const_data_ptr<int64_t>()[2 * r + 1];
-    if (width != image.size(1)) {
-      throw CommError(
-          fmt::format("loss: rank {} has features of width {}, rank {} of width {}; every rank must run the "
-                      "same model",
-                      communicator.rank(), image.size(1), r, width));
-    }
-    rows.push_back(all.const_data_ptr<int64_t>()[2 * r]);
-  }
-  return rows;
-}
-
-// The ranks' rows in rank order. In a world of one that is the tensor itself.
-at::Tensor gather(const at::Tensor& local, const std::vector<int64_t>& rows, Communicator& communicator,
-                  const std::string& name) {
-  if (communicator.size() == 1) return local;
-  std::vector<int64_t> sizes = local.sizes().vec();
-  sizes[0] = std::accumulate(rows.begin(), rows.end(), int64_t{0});
-  at::Tensor all = at::empty(sizes, local.options());
-  communicator.all_gather(all, local, rows, name).wait();
-  return all;
-}
-
-Groups pair_groups(int64_t columns) {
-  Groups groups{std::vector<int32_t>(static_cast<size_t>(columns)),
-                std::vector<int32_t>(static_cast<size_t>(columns), 1)};
-  std::iota(groups.code.begin(), groups.code.end(), 0);
-  return groups;
-}
-
-Groups identity_groups(const at::Tensor& identity) {
-  std::unordered_map<int64_t, int32_t> codes;
-  std::vector<int32_t> members;
-  Groups groups;
-  const int64_t* ids = identity.const_data_ptr<int64_t>();
-  for (int64_t j = 0; j < identity.size(0); ++j) {
-    const auto [entry, is_new] = codes.emplace(ids[j], static_cast<int32_t>(members.size()));
-    if (is_new) members.push_back(0);
-    ++members[static_cast<size_t>(entry->second)];
-    groups.code.push_back(entry->second);
-  }
-  for (const int32_t code : groups.code) groups.count.push_back(members[static_cast<size_t>(code)]);
-  return groups;
-}
-
-PairBatch make_batch(const at::Tensor& identity, const std::vector<int64_t>& rows, int rank) {
-  PairBatch batch;
-  batch.rows = rows[static_cast<size_t>(rank)];
-  batch.columns = std::accumulate(rows.begin(), rows.end(), int64_t{0});
-  batch.offset = std::accumulate(rows.begin(), rows.begin() + rank, int64_t{0});
-  if (batch.columns == 0) throw DataError("loss: the global batch has no rows; give the objective at least one pair");
-  if (batch.columns > std::numeric_limits<int32_t>::max()) {
-    throw DataError(fmt::format("loss: a global batch of {} rows is beyond 2^31 - 1", batch.columns));
-  }
-  batch.pairs = pair_groups(batch.columns);
-  batch.identities = identity_groups(identity);
-  return batch;
-}
 
 // The column statistics of all losses, as one tensor per way of combining: three collectives, however many losses.
 class ColumnExchange {
  public:
   template <typename T>
   ColumnExchange(const PairLosses<T>& losses, int64_t columns) {
-    ColumnNeeds total;
+    PairNeeds total;
     for (const auto& loss : losses) {
       total.maxima += loss->needs().maxima;
       total.sums += loss->needs().sums;
@@ -101,10 +26,10 @@ class ColumnExchange {
     maxima_ = at::full({total.maxima, columns}, kNoCosine, at::kDouble);
     sums_ = at::zeros({total.sums, columns}, at::kDouble);
     indices_ = at::full({total.indices, columns}, kNoIndex, at::kLong);
-    ColumnNeeds next;
+    PairNeeds next;
     for (const auto& loss : losses) {
       statistics_.emplace_back();
-      const ColumnNeeds needs = loss->needs();
+      const PairNeeds needs = loss->needs();
       for (int i = 0; i < needs.maxima; ++i) statistics_.back().maxima.push_back(row<double>(maxima_, next.maxima++));
       for (int i = 0; i < needs.sums; ++i) statistics_.back().sums.push_back(row<double>(sums_, next.sums++));
       for (int i = 0; i < needs.indices; ++i)
@@ -148,7 +73,8 @@ std::vector<double> sum_shares(const std::vector<double>& shares, bool finite, C
   std::copy(shares.begin(), shares.end(), mine.data_ptr<double>());
   mine.data_ptr<double>()[width - 1] = finite ? 0 : std::numeric_limits<double>::quiet_NaN();
   const at::Tensor all = at::empty({communicator.size(), width}, at::kDouble);
-  communicator.all_gather(all, mine, ones(communicator.size()), "loss.values").wait();
+  communicator.all_gather(all, mine, std::vector<int64_t>(static_cast<size_t>(communicator.size()), 1), "loss.values")
+      .wait();
   std::vector<double> values(shares.size(), 0.0);
   for (int r = 0; r < communicator.size(); ++r) {
     const double* row = all.const_data_ptr<double>() + r * width;
@@ -157,19 +83,63 @@ std::vector<double> sum_shares(const std::vector<double>& shares, bool finite, C
   return values;
 }
 
+template <typename T>
+bool any_needs(const PairLosses<T>& losses, bool PairNeeds::*what) {
+  return std::any_of(losses.begin(), losses.end(), [&](const auto& loss) { return loss->needs().*what; });
+}
+
+// Sets the batch's numbers that belong to these features.
+template <typename T>
+void describe_features(const TileEngine<T>& engine, bool pair_cosines, GlobalBatch& global,
+                       Communicator& communicator) {
+  PairBatch& batch = global.batch;
+  batch.row_norm = engine.row_norms();
+  batch.column_norm = engine.column_norms();
+  batch.pair_cosine.clear();
+  if (!pair_cosines) return;
+  const std::vector<double> cosines = engine.pair_cosines(batch.offset);
+  const at::Tensor mine = at::empty({batch.rows}, at::kDouble);
+  std::copy(cosines.begin(), cosines.end(), mine.data_ptr<double>());
+  const at::Tensor all = gather_rows(mine, global.rows, communicator, "loss.pair_cosines");
+  batch.pair_cosine.assign(all.const_data_ptr<double>(), all.const_data_ptr<double>() + batch.columns);
+}
+
+// Gradients of the lengths of this rank's raw rows, [b] each; undefined if no loss has them.
+struct NormGradients {
+  at::Tensor image;
+  at::Tensor text;
+
+  static const double* data(const at::Tensor& gradient) {
+    return gradient.defined() ? gradient.const_data_ptr<double>() : nullptr;
+  }
+};
+
+template <typename T>
+NormGradients norm_gradients(const PairLosses<T>& losses, const GlobalBatch& global, Communicator& communicator) {
+  if (!any_needs(losses, &PairNeeds::norm_gradient)) return {};
+  const NormGradients gradients{at::zeros({global.batch.rows}, at::kDouble),
+                                at::zeros({global.batch.rows}, at::kDouble)};
+  const at::Tensor columns = at::zeros({global.batch.columns}, at::kDouble);
+  for (const auto& loss : losses) {
+    loss->add_norm_gradients(gradients.image.data_ptr<double>(), columns.data_ptr<double>());
+  }
+  communicator.reduce_scatter(gradients.text, columns, global.rows, "loss.norm_gradient").wait();
+  return gradients;
+}
+
 }  // namespace
 
 template <typename T>
-PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& text, const at::Tensor& identity,
+PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& text, GlobalBatch& global,
                           const PairLosses<T>& losses, const std::vector<double>& weights, const TileShape& shape,
                           Communicator& communicator) {
-  const std::vector<int64_t> rows = gather_rows(image, communicator);
-  const at::Tensor columns = gather(text, rows, communicator, "loss.text");
-  const PairBatch batch = make_batch(gather(identity, rows, communicator, "loss.identity"), rows, communicator.rank());
+  const at::Tensor columns = gather_rows(text, global.rows, communicator, "loss.text");
+  TileEngine<T> engine(image, columns, shape);
+  describe_features(engine, any_needs(losses, &PairNeeds::pair_cosine), global, communicator);
+  const PairBatch& batch = global.batch;
 
   ColumnExchange exchange(losses, batch.columns);
   for (size_t i = 0; i < losses.size(); ++i) losses[i]->begin(batch, exchange.of(i), shape);
-  TileEngine<T> engine(image, columns, shape);
   engine.fold(losses);
   exchange.combine(losses, communicator);
 
@@ -182,15 +152,16 @@ PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& text, const
   const at::Tensor d_columns = at::empty(columns.sizes(), columns.options());
   engine.weigh(losses, result.d_image, d_columns);
   result.d_text = communicator.size() == 1 ? d_columns : at::empty(text.sizes(), text.options());
-  communicator.reduce_scatter(result.d_text, d_columns, rows, "loss.text_gradient").wait();
-  engine.rows_backward(result.d_image);
-  engine.columns_backward(batch.offset, result.d_text);
+  communicator.reduce_scatter(result.d_text, d_columns, global.rows, "loss.text_gradient").wait();
+  const NormGradients norms = norm_gradients(losses, global, communicator);
+  engine.rows_backward(result.d_image, NormGradients::data(norms.image));
+  engine.columns_backward(batch.offset, result.d_text, NormGradients::data(norms.text));
   return result;
 }
 
-template PairResult evaluate_pairs(const at::Tensor&, const at::Tensor&, const at::Tensor&, const PairLosses<float>&,
+template PairResult evaluate_pairs(const at::Tensor&, const at::Tensor&, GlobalBatch&, const PairLosses<float>&,
                                    const std::vector<double>&, const TileShape&, Communicator&);
-template PairResult evaluate_pairs(const at::Tensor&, const at::Tensor&, const at::Tensor&, const PairLosses<double>&,
+template PairResult evaluate_pairs(const at::Tensor&, const at::Tensor&, GlobalBatch&, const PairLosses<double>&,
                                    const std::vector<double>&, const TileShape&, Communicator&);
 
 }  // namespace muster

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "trainer/losses/global_batch.h"
 #include "trainer/losses/pair_loss.h"
 
 namespace muster {
@@ -21,11 +22,11 @@ struct PairResult {
   at::Tensor d_text;   // [b, d]
 };
 
-// image and text [b, d] raw, contiguous, of type T, on the CPU; identity [b] int64. Collective.
-// Afterwards each loss knows this rank's share of its scale's gradient. CommError if widths differ between ranks,
-// DataError if no rank has a row.
+// image and text [b, d] raw, contiguous, of type T, on the CPU. Collective. Sets what `global` holds of these features
+// for the losses, until the next evaluation. Afterwards each loss knows this rank's share of its
+// parameters' gradients.
 template <typename T>
-PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& text, const at::Tensor& identity,
+PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& text, GlobalBatch& global,
                           const PairLosses<T>& losses, const std::vector<double>& weights, const TileShape& shape,
                           Communicator& communicator);
 

@@ -1,5 +1,5 @@
-// What a loss over all pairs of rows and columns is to the tile engine: the plug-in that each file info_nce.cpp,
-// sdm.cpp, triplet.cpp fills in. No torch here: pointers in, pointers out.
+// What a loss over all pairs of rows and columns is to the tile engine: the plug-in that each loss's file fills in. No
+// torch here: pointers in, pointers out.
 //
 // Rows are this rank's anchors (images), columns the global batch (texts); s is the cosine of a pair. The order of an
 // evaluation:
@@ -8,7 +8,7 @@
 //   fold, merge               pass 1: for each tile of cosines
 //   rebase                    once: column maxima are now those of all ranks
 //   finish                    once: column sums and indices are now those of all ranks
-//   weigh                     pass 2: for each tile again
+//   weigh, merge_weights      pass 2: for each tile again
 //
 // Every sum has a fixed order that does not depend on the number of threads: rows within a block, blocks within a tile,
 // tiles with columns outermost.
@@ -20,11 +20,6 @@
 #include <vector>
 
 namespace muster {
-
-class InfoNce;
-class Sdm;
-class Term;
-class Triplet;
 
 // Less than any cosine: the maximum of nothing.
 constexpr double kNoCosine = -4.0;
@@ -42,6 +37,13 @@ struct PairBatch {
   int64_t offset = 0;   // local row i belongs together with column offset + i
   Groups pairs;         // every column alone
   Groups identities;
+
+  std::vector<double> weight;  // [columns] of the sample as an anchor, 0 or more
+  double weight_sum = 0;       // what a mean divides by; 1 if all weights are 0
+
+  std::vector<double> row_norm;     // [rows] of the raw rows; 0 for those that count as zero
+  std::vector<double> column_norm;  // [columns]
+  std::vector<double> pair_cosine;  // [columns] of each column with its row, if a loss needs it
 };
 
 // Cosines [rows, columns], contiguous: a horizontal slice of a tile. Blocks are what threads share out.
@@ -57,20 +59,25 @@ struct Block {
   const T* row(int64_t r) const { return cosines + r * columns; }
 };
 
-// The most that a tile and a block hold.
+// The most that a tile and its blocks hold.
 struct TileShape {
   int64_t rows = 1024;
   int64_t columns = 2048;
-  int64_t block_rows = 64;
+  int64_t block_rows = 64;  // in pass 1
+  int64_t weigh_rows = 8;   // in pass 2, whose weights should stay in the cache
 
   int64_t blocks() const { return (rows + block_rows - 1) / block_rows; }
+  int64_t weigh_blocks() const { return (rows + weigh_rows - 1) / weigh_rows; }
 };
 
-// How many arrays of [columns] a loss wants combined over ranks: by maximum, by sum, by minimum.
-struct ColumnNeeds {
+// What a loss wants of the engine: how many arrays of [columns] combined over ranks by maximum, by sum, by minimum;
+// PairBatch::pair_cosine; whether it has gradients of the rows' lengths.
+struct PairNeeds {
   int maxima = 0;
   int sums = 0;
   int indices = 0;
+  bool pair_cosine = false;
+  bool norm_gradient = false;
 };
 
 // Those arrays, owned by the engine. They start as kNoCosine, 0 and kNoIndex.
@@ -85,7 +92,7 @@ class PairLoss {
  public:
   virtual ~PairLoss() = default;
 
-  virtual ColumnNeeds needs() const = 0;
+  virtual PairNeeds needs() const = 0;
 
   // Both outlive the loss.
   virtual void begin(const PairBatch& batch, const ColumnStatistics& columns, const TileShape& shape) = 0;
@@ -96,35 +103,29 @@ class PairLoss {
 
   // Takes the partial statistics of the tile's blocks, in order, into `count` columns. Threads call it for different
   // columns: `first` is counted from the tile's first column, which is global column tile_column.
-  virtual void merge(int64_t tile_column, int64_t first, int64_t count, int64_t blocks) = 0;
+  virtual void merge(int64_t /*tile_column*/, int64_t /*first*/, int64_t /*count*/, int64_t /*blocks*/) {}
 
   // The maxima are now those of all ranks; `local` holds what this rank had. Puts sums and indices on the new footing.
-  virtual void rebase(const std::vector<const double*>& local) = 0;
+  virtual void rebase(const std::vector<const double*>& /*local*/) {}
 
   // Statistics are complete. Returns this rank's share of the loss: its own rows and columns as anchors.
-  // `weight` multiplies everything weigh() and scale_gradient() give, not the value.
+  // `weight` multiplies everything weigh() and the gradients below give, not the value.
   virtual double finish(double weight) = 0;
 
   // weights [rows, columns] += d (weight * loss) / d s. Threads call it for different blocks.
   virtual void weigh(const Block<T>& block, T* weights) = 0;
 
-  // This rank's share of d (weight * loss) / d log(scale), once all blocks are weighed.
-  virtual double scale_gradient() const = 0;
+  // As merge(), for what weigh() left in partial column sums.
+  virtual void merge_weights(int64_t /*tile_column*/, int64_t /*first*/, int64_t /*count*/, int64_t /*blocks*/) {}
+
+  // Once all blocks are weighed: this rank's shares of d (weight * loss) / d log(scale) and / d bias, and what is added
+  // for d / d length of the raw rows [rows] and columns [columns] beside their directions.
+  virtual double scale_gradient() const { return 0; }
+  virtual double bias_gradient() const { return 0; }
+  virtual void add_norm_gradients(double* /*rows*/, double* /*columns*/) const {}
 };
 
 template <typename T>
 using PairLosses = std::vector<std::unique_ptr<PairLoss<T>>>;
-
-// `scale` multiplies the cosines. T is float or double.
-template <typename T>
-std::unique_ptr<PairLoss<T>> make_info_nce(const InfoNce& config, double scale);
-template <typename T>
-std::unique_ptr<PairLoss<T>> make_sdm(const Sdm& config, double scale);
-template <typename T>
-std::unique_ptr<PairLoss<T>> make_triplet(const Triplet& config);
-
-// The loss of a term; `logit_scale` is used if the term gives no temperature.
-template <typename T>
-std::unique_ptr<PairLoss<T>> make_pair_loss(const Term& term, double logit_scale);
 
 }  // namespace muster

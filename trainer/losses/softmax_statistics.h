@@ -4,7 +4,8 @@
 //   max     m = max s, exactly a value of the tile
 //   sum     Z = sum exp(u), u = scale * (s - m), so log-sum-exp = log Z + scale * m
 //   moment  H = sum exp(u) * (u - l), l a number of the pair (optional)
-// The probability of a pair is exp(scale * (s - m)) / Z: no logit is ever rounded at full size.
+// The probability of a pair is exp(scale * (s - m)) / Z: no logit is ever rounded at full size. Where there is no pair
+// (all may be positives, or none), m is kNoCosine and the sums are 0.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,24 @@
 #include "trainer/losses/pair_loss.h"
 
 namespace muster {
+
+// What the cosines are multiplied by, a number an anchor.
+struct AnchorScales {
+  std::vector<double> rows;
+  std::vector<double> columns;
+};
+
+AnchorScales same_scale(const PairBatch& batch, double scale);
+
+// Which pairs count.
+enum class Members { kAll, kPositives, kNegatives };
+
+// The statistics of all columns that are combined over ranks, [columns] each.
+struct SoftmaxColumns {
+  double* max;
+  double* sum;
+  double* moment;  // nullptr: no moments
+};
 
 // The column statistics of one block, [columns] each.
 template <typename T>
@@ -25,9 +44,9 @@ struct ColumnPartials {
 template <typename T>
 class SoftmaxStatistics {
  public:
-  // Takes one maximum and one sum (two with moments) of `columns`.
-  SoftmaxStatistics(const PairBatch& batch, const ColumnStatistics& columns, const TileShape& shape, double scale,
-                    bool moments);
+  // `groups` outlives this; it is used if not all pairs are members.
+  SoftmaxStatistics(const PairBatch& batch, const SoftmaxColumns& columns, const TileShape& shape, AnchorScales scales,
+                    Members members = Members::kAll, const Groups* groups = nullptr);
 
   // Sweep 1 over a block: rows get their new maximum (what they have is rebased to it), and the block's columns theirs,
   // with sums of zero. Sweep 2 is the loss's: add_row(), and adding to the partials.
@@ -40,24 +59,28 @@ class SoftmaxStatistics {
   T row_max(int64_t row) const { return row_max_[static_cast<size_t>(row)]; }
   double row_sum(int64_t row) const { return row_sum_[static_cast<size_t>(row)]; }
   double row_moment(int64_t row) const { return row_moment_[static_cast<size_t>(row)]; }
-  double column_max(int64_t column) const { return column_max_[column]; }
-  double column_sum(int64_t column) const { return column_sum_[column]; }
-  double column_moment(int64_t column) const { return column_moment_[column]; }
+  double row_scale(int64_t row) const { return scales_.rows[static_cast<size_t>(row)]; }
+  double column_max(int64_t column) const { return columns_.max[column]; }
+  double column_sum(int64_t column) const { return columns_.sum[column]; }
+  double column_moment(int64_t column) const { return columns_.moment[column]; }
+  double column_scale(int64_t column) const { return scales_.columns[static_cast<size_t>(column)]; }
 
  private:
+  bool has_moments() const { return columns_.moment != nullptr; }
   ColumnPartials<T> partials(int64_t block);
+  T fold_maxima(const Block<T>& block, int64_t r, T* column_max) const;
   void raise_row(int64_t row, T max);
 
-  double scale_;
-  bool moments_;
-  int64_t columns_;
+  int64_t column_count_;
+  int64_t offset_;
   int64_t tile_columns_;
+  SoftmaxColumns columns_;
+  AnchorScales scales_;
+  Members members_;
+  const Groups* groups_;
   std::vector<T> row_max_;
   std::vector<double> row_sum_;
   std::vector<double> row_moment_;
-  double* column_max_;
-  double* column_sum_;
-  double* column_moment_;
   std::vector<T> partials_;
 };
 

@@ -12,8 +12,6 @@ namespace {
 
 constexpr int64_t kRowsPerTask = 64;
 constexpr int64_t kColumnsPerTask = 256;
-// Rows whose weights are gathered before they replace the cosines: small enough to stay in the cache.
-constexpr int64_t kWeightRows = 8;
 
 template <typename Work>
 void in_parallel(int64_t count, int64_t grain, const Work& work) {
@@ -53,7 +51,7 @@ TileEngine<T>::TileEngine(const at::Tensor& rows, const at::Tensor& columns, con
   column_buffer_ = at::empty({tile_columns, width_}, rows.options());
   tile_buffer_ = at::empty({tile_rows * tile_columns}, rows.options());
   weights_.resize(static_cast<size_t>(at::get_num_threads()));
-  for (auto& buffer : weights_) buffer.resize(static_cast<size_t>(kWeightRows * tile_columns));
+  for (auto& buffer : weights_) buffer.resize(static_cast<size_t>(shape.weigh_rows * tile_columns));
   in_parallel(row_count_, kRowsPerTask, [&](int64_t i, int64_t end) { unit_rows_.measure(i, end - i); });
   in_parallel(column_count_, kRowsPerTask, [&](int64_t i, int64_t end) { unit_columns_.measure(i, end - i); });
 }
@@ -131,31 +129,63 @@ void TileEngine<T>::weigh_tile(const Tile& tile, const PairLosses<T>& losses) {
   T* cosines = tile.cosines.template data_ptr<T>();
   const int64_t rows = tile.cosines.size(0);
   const int64_t columns = tile.cosines.size(1);
-  in_parallel(blocks_of(rows, kWeightRows), 1, [&](int64_t begin, int64_t end) {
+  const int64_t blocks = blocks_of(rows, shape_.weigh_rows);
+  in_parallel(blocks, 1, [&](int64_t begin, int64_t end) {
     T* weights = weights_[static_cast<size_t>(at::get_thread_num())].data();
     for (int64_t index = begin; index < end; ++index) {
-      const int64_t row = index * kWeightRows;
-      const int64_t count = std::min(kWeightRows, rows - row);
+      const int64_t row = index * shape_.weigh_rows;
+      const int64_t count = std::min(shape_.weigh_rows, rows - row);
       const Block<T> block{cosines + row * columns, count, columns, tile.first_row + row, tile.first_column, index};
       std::fill_n(weights, count * columns, T{0});
       for (const auto& loss : losses) loss->weigh(block, weights);
       std::copy_n(weights, count * columns, cosines + row * columns);
     }
   });
+  in_parallel(columns, kColumnsPerTask, [&](int64_t begin, int64_t end) {
+    for (const auto& loss : losses) loss->merge_weights(tile.first_column, begin, end - begin, blocks);
+  });
 }
 
 template <typename T>
-void TileEngine<T>::rows_backward(const at::Tensor& gradient) const {
+void TileEngine<T>::rows_backward(const at::Tensor& gradient, const double* norm_gradient) const {
   T* data = gradient.template data_ptr<T>();
-  in_parallel(gradient.size(0), kRowsPerTask,
-              [&](int64_t i, int64_t end) { unit_rows_.backward(i, end - i, data + i * width_); });
+  in_parallel(gradient.size(0), kRowsPerTask, [&](int64_t i, int64_t end) {
+    unit_rows_.backward(i, end - i, norm_gradient == nullptr ? nullptr : norm_gradient + i, data + i * width_);
+  });
 }
 
 template <typename T>
-void TileEngine<T>::columns_backward(int64_t first, const at::Tensor& gradient) const {
+void TileEngine<T>::columns_backward(int64_t first, const at::Tensor& gradient, const double* norm_gradient) const {
   T* data = gradient.template data_ptr<T>();
-  in_parallel(gradient.size(0), kRowsPerTask,
-              [&](int64_t i, int64_t end) { unit_columns_.backward(first + i, end - i, data + i * width_); });
+  in_parallel(gradient.size(0), kRowsPerTask, [&](int64_t i, int64_t end) {
+    unit_columns_.backward(first + i, end - i, norm_gradient == nullptr ? nullptr : norm_gradient + i,
+                           data + i * width_);
+  });
+}
+
+template <typename T>
+std::vector<double> TileEngine<T>::row_norms() const {
+  std::vector<double> norms;
+  for (int64_t i = 0; i < row_count_; ++i) norms.push_back(unit_rows_.norm(i));
+  return norms;
+}
+
+template <typename T>
+std::vector<double> TileEngine<T>::column_norms() const {
+  std::vector<double> norms;
+  for (int64_t i = 0; i < column_count_; ++i) norms.push_back(unit_columns_.norm(i));
+  return norms;
+}
+
+template <typename T>
+std::vector<double> TileEngine<T>::pair_cosines(int64_t first_column) const {
+  std::vector<double> cosines(static_cast<size_t>(row_count_));
+  in_parallel(row_count_, kRowsPerTask, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      cosines[static_cast<size_t>(i)] = unit_rows_.cosine(i, unit_columns_, first_column + i);
+    }
+  });
+  return cosines;
 }
 
 template class TileEngine<float>;

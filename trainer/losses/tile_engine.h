@@ -28,9 +28,17 @@ class TileEngine {
   // d_columns [B, d]: gradients with respect to the UNIT rows and columns.
   void weigh(const PairLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns);
 
-  // In place: from gradients of unit rows to those of raw rows. The columns' are those of [first, first + count).
-  void rows_backward(const at::Tensor& gradient) const;
-  void columns_backward(int64_t first, const at::Tensor& gradient) const;
+  // In place: from gradients of unit rows to those of raw rows, given those of their lengths (nullptr: 0). The columns'
+  // are those of [first, first + count).
+  void rows_backward(const at::Tensor& gradient, const double* norm_gradient) const;
+  void columns_backward(int64_t first, const at::Tensor& gradient, const double* norm_gradient) const;
+
+  // Lengths of the raw rows; 0 for those that count as zero.
+  std::vector<double> row_norms() const;
+  std::vector<double> column_norms() const;
+
+  // Cosines of row i and column first_column + i, [b].
+  std::vector<double> pair_cosines(int64_t first_column) const;
 
   // False if a row or column is not finite.
   bool all_finite() const { return unit_rows_.all_finite() && unit_columns_.all_finite(); }

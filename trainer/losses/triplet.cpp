@@ -1,11 +1,14 @@
 // Triplet loss with the hardest negative of the global batch (Faghri et al., VSE++, BMVC 2018), on cosines:
 //                  h_i = max(0, margin - s_ii + max_{j negative} s_ij)
-// and for columns alike; sum (or sum / B) of both directions. Ties go to the lowest global index; an anchor without
-// negatives has no loss; at a hinge of exactly zero the gradient is zero. An anchor's gradient touches two pairs.
+// and for columns alike; each times its anchor's weight, sum (or sum / sum of weights) of both directions. Ties go to
+// the lowest global index; an anchor without negatives has no loss; at a hinge of exactly zero the gradient is zero. An
+// anchor's gradient touches two pairs. triplet_all.cpp has the sum over all negatives.
+#include "trainer/losses/triplet.h"
+
 #include <algorithm>
 
+#include "trainer/losses/hinge.h"
 #include "trainer/losses/losses.pb.h"
-#include "trainer/losses/pair_loss.h"
 #include "trainer/losses/vector_math.h"
 
 namespace muster {
@@ -54,32 +57,29 @@ int64_t first_negative(const T* s, int64_t n, const int32_t* codes, int32_t code
   return j;
 }
 
-// The hinge of one anchor. Not finite if a cosine is not, so that the value shows it.
-double hinge(double margin, double positive, double negative) {
-  if (negative == kNoCosine && positive == positive) return 0;
-  const double h = margin - positive + negative;
-  return h <= 0 ? 0 : h;
-}
-
 template <typename T>
-class TripletLoss : public PairLoss<T> {
+class HardestTripletLoss : public PairLoss<T> {
  public:
-  explicit TripletLoss(const Triplet& config)
-      : margin_(config.margin()), exclude_(config.exclude()), mean_(config.reduction() == Triplet::MEAN) {}
+  HardestTripletLoss(const Triplet& config, const LogitParameters&)
+      : margin_(config.margin()), exclude_(config.exclude()), mean_(config.reduction() == MEAN) {}
 
-  // The sum over ranks carries the positive cosine, which only the rank with the pair's row knows.
-  ColumnNeeds needs() const override { return {1, 1, 1}; }
+  PairNeeds needs() const override {
+    PairNeeds needs;
+    needs.maxima = 1;
+    needs.indices = 1;
+    needs.pair_cosine = true;
+    return needs;
+  }
 
   void begin(const PairBatch& batch, const ColumnStatistics& columns, const TileShape& shape) override {
     batch_ = &batch;
     groups_ = exclude_ == PAIR ? &batch.pairs : &batch.identities;
     column_max_ = columns.maxima.at(0);
-    column_positive_ = columns.sums.at(0);
     column_index_ = columns.indices.at(0);
     row_max_.assign(static_cast<size_t>(batch.rows), static_cast<T>(kNoCosine));
     row_column_.assign(static_cast<size_t>(batch.rows), kNoIndex);
-    row_active_.assign(static_cast<size_t>(batch.rows), false);
-    column_active_.assign(static_cast<size_t>(batch.columns), false);
+    row_factor_.assign(static_cast<size_t>(batch.rows), T{0});
+    column_factor_.assign(static_cast<size_t>(batch.columns), T{0});
     tile_columns_ = std::min(shape.columns, batch.columns);
     partial_max_.resize(static_cast<size_t>(shape.blocks() * tile_columns_));
     partial_row_.resize(static_cast<size_t>(shape.blocks() * tile_columns_));
@@ -100,8 +100,6 @@ class TripletLoss : public PairLoss<T> {
         row_max_[i] = max;
         row_column_[i] = block.first_column + first_negative(cosines, block.columns, codes, code, max);
       }
-      const int64_t own = batch_->offset + row - block.first_column;
-      if (own >= 0 && own < block.columns) column_positive_[batch_->offset + row] = static_cast<double>(cosines[own]);
     }
   }
 
@@ -123,17 +121,17 @@ class TripletLoss : public PairLoss<T> {
   }
 
   double finish(double weight) override {
-    const double anchors = mean_ ? static_cast<double>(batch_->columns) : 1.0;
-    factor_ = static_cast<T>(weight / anchors);
+    const double anchors = mean_ ? batch_->weight_sum : 1.0;
     double value = 0;
     for (int64_t row = 0; row < batch_->rows; ++row) {
-      const int64_t own = batch_->offset + row;
-      const double h = hinge(margin_, column_positive_[own], static_cast<double>(row_max_[static_cast<size_t>(row)]));
-      row_active_[static_cast<size_t>(row)] = h > 0;
-      value += h + hinge(margin_, column_positive_[own], column_max_[own]);
+      const size_t i = static_cast<size_t>(row);
+      const size_t own = static_cast<size_t>(batch_->offset + row);
+      const double h = hinge(margin_, batch_->pair_cosine[own], static_cast<double>(row_max_[i]));
+      value += batch_->weight[own] * (h + column_hinge(own));
+      if (h > 0) row_factor_[i] = static_cast<T>(weight * batch_->weight[own] / anchors);
     }
-    for (int64_t column = 0; column < batch_->columns; ++column) {
-      column_active_[static_cast<size_t>(column)] = hinge(margin_, column_positive_[column], column_max_[column]) > 0;
+    for (size_t column = 0; column < column_factor_.size(); ++column) {
+      if (column_hinge(column) > 0) column_factor_[column] = static_cast<T>(weight * batch_->weight[column] / anchors);
     }
     return value / anchors;
   }
@@ -141,20 +139,22 @@ class TripletLoss : public PairLoss<T> {
   void weigh(const Block<T>& block, T* weights) override {
     for (int64_t r = 0; r < block.rows; ++r) {
       const int64_t row = block.first_row + r;
-      if (!row_active_[static_cast<size_t>(row)]) continue;
-      add(block, row, row_column_[static_cast<size_t>(row)], factor_, weights);
-      add(block, row, batch_->offset + row, -factor_, weights);
+      const T factor = row_factor_[static_cast<size_t>(row)];
+      if (factor == 0) continue;
+      add(block, row, row_column_[static_cast<size_t>(row)], factor, weights);
+      add(block, row, batch_->offset + row, -factor, weights);
     }
     for (int64_t column = block.first_column; column < block.first_column + block.columns; ++column) {
-      if (!column_active_[static_cast<size_t>(column)]) continue;
-      add(block, column_index_[column] - batch_->offset, column, factor_, weights);
-      add(block, column - batch_->offset, column, -factor_, weights);
+      const T factor = column_factor_[static_cast<size_t>(column)];
+      if (factor == 0) continue;
+      add(block, column_index_[column] - batch_->offset, column, factor, weights);
+      add(block, column - batch_->offset, column, -factor, weights);
     }
   }
 
-  double scale_gradient() const override { return 0; }
-
  private:
+  double column_hinge(size_t column) const { return hinge(margin_, batch_->pair_cosine[column], column_max_[column]); }
+
   BlockColumns<T> block_columns(int64_t block) {
     return {partial_max_.data() + block * tile_columns_, partial_row_.data() + block * tile_columns_};
   }
@@ -168,29 +168,24 @@ class TripletLoss : public PairLoss<T> {
   double margin_;
   Positives exclude_;
   bool mean_;
-  T factor_ = 0;
   const PairBatch* batch_ = nullptr;
   const Groups* groups_ = nullptr;
   double* column_max_ = nullptr;
-  double* column_positive_ = nullptr;
   int64_t* column_index_ = nullptr;
   int64_t tile_columns_ = 0;
   std::vector<T> row_max_;
   std::vector<int64_t> row_column_;
-  std::vector<bool> row_active_;
-  std::vector<bool> column_active_;
+  std::vector<T> row_factor_;  // 0 where there is no loss
+  std::vector<T> column_factor_;
   std::vector<T> partial_max_;
   std::vector<int32_t> partial_row_;
 };
 
 }  // namespace
 
-template <typename T>
-std::unique_ptr<PairLoss<T>> make_triplet(const Triplet& config) {
-  return std::make_unique<TripletLoss<T>>(config);
+LossTerm describe(const Triplet& config, const std::string& path, Checks& checks) {
+  checks.at_least(0.0, path + ".margin", config.margin());
+  return config.negatives() == Triplet::ALL ? describe_triplet_all(config) : make_loss_term<HardestTripletLoss>(config);
 }
-
-template std::unique_ptr<PairLoss<float>> make_triplet(const Triplet& config);
-template std::unique_ptr<PairLoss<double>> make_triplet(const Triplet& config);
 
 }  // namespace muster

@@ -8,18 +8,20 @@ namespace muster {
 namespace {
 
 template <typename T>
-MUSTER_INLINE double dot_of(const T* __restrict a, const T* __restrict b, int64_t n, double factor) {
+MUSTER_INLINE double dot_of(const T* a, double a_factor, const T* b, double b_factor, int64_t n) {
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < n; ++j) sum += (static_cast<double>(a[j]) * factor) * (static_cast<double>(b[j]) * factor);
+  for (int64_t j = 0; j < n; ++j) {
+    sum += (static_cast<double>(a[j]) * a_factor) * (static_cast<double>(b[j]) * b_factor);
+  }
   return sum;
 }
 
-MUSTER_VECTOR_CLONES double dot(const float* a, const float* b, int64_t n, double factor) {
-  return dot_of(a, b, n, factor);
+MUSTER_VECTOR_CLONES double dot(const float* a, double a_factor, const float* b, double b_factor, int64_t n) {
+  return dot_of(a, a_factor, b, b_factor, n);
 }
-MUSTER_VECTOR_CLONES double dot(const double* a, const double* b, int64_t n, double factor) {
-  return dot_of(a, b, n, factor);
+MUSTER_VECTOR_CLONES double dot(const double* a, double a_factor, const double* b, double b_factor, int64_t n) {
+  return dot_of(a, a_factor, b, b_factor, n);
 }
 
 template <typename T>
@@ -46,26 +48,29 @@ MUSTER_INLINE double along_of(const T* __restrict gradient, const T* __restrict 
 }
 
 template <typename T>
-MUSTER_INLINE void project_of(const T* __restrict row, int64_t n, double inverse_norm, T* __restrict gradient) {
-  const double along = along_of(gradient, row, n, inverse_norm);
+MUSTER_INLINE void project_of(const T* __restrict row, int64_t n, double inverse_norm, double norm_gradient,
+                              T* __restrict gradient) {
+  const double along = along_of(gradient, row, n, inverse_norm) * inverse_norm - norm_gradient;
 #pragma omp simd
   for (int64_t j = 0; j < n; ++j) {
     const double unit = static_cast<double>(row[j]) * inverse_norm;
-    gradient[j] = static_cast<T>((static_cast<double>(gradient[j]) - along * unit) * inverse_norm);
+    gradient[j] = static_cast<T>(static_cast<double>(gradient[j]) * inverse_norm - along * unit);
   }
 }
 
-MUSTER_VECTOR_CLONES void project(const float* row, int64_t n, double inverse_norm, float* gradient) {
-  project_of(row, n, inverse_norm, gradient);
+MUSTER_VECTOR_CLONES void project(const float* row, int64_t n, double inverse_norm, double norm_gradient,
+                                  float* gradient) {
+  project_of(row, n, inverse_norm, norm_gradient, gradient);
 }
-MUSTER_VECTOR_CLONES void project(const double* row, int64_t n, double inverse_norm, double* gradient) {
-  project_of(row, n, inverse_norm, gradient);
+MUSTER_VECTOR_CLONES void project(const double* row, int64_t n, double inverse_norm, double norm_gradient,
+                                  double* gradient) {
+  project_of(row, n, inverse_norm, norm_gradient, gradient);
 }
 
 // Euclidean norm that does not overflow: rows of extreme size are measured again in a scaled unit.
 template <typename T>
 double norm_of(const T* row, int64_t n) {
-  const double squared = dot(row, row, n, 1.0);
+  const double squared = dot(row, 1.0, row, 1.0, n);
   if (squared < 1e300) return std::sqrt(squared);
   double largest = 0;
   for (int64_t j = 0; j < n; ++j) {
@@ -73,7 +78,7 @@ double norm_of(const T* row, int64_t n) {
     if (!std::isfinite(size)) return size;
     largest = size > largest ? size : largest;
   }
-  return largest * std::sqrt(dot(row, row, n, 1 / largest));
+  return largest * std::sqrt(dot(row, 1 / largest, row, 1 / largest, n));
 }
 
 }  // namespace
@@ -98,10 +103,23 @@ void UnitRows<T>::load(int64_t first, int64_t count, T* out) const {
 }
 
 template <typename T>
-void UnitRows<T>::backward(int64_t first, int64_t count, T* gradient) const {
-  for (int64_t i = first; i < first + count; ++i) {
-    project(data_ + i * width_, width_, inverse_norm_[static_cast<size_t>(i)], gradient + (i - first) * width_);
+void UnitRows<T>::backward(int64_t first, int64_t count, const double* norm_gradient, T* gradient) const {
+  for (int64_t i = 0; i < count; ++i) {
+    project(data_ + (first + i) * width_, width_, inverse_norm_[static_cast<size_t>(first + i)],
+            norm_gradient == nullptr ? 0 : norm_gradient[i], gradient + i * width_);
   }
+}
+
+template <typename T>
+double UnitRows<T>::cosine(int64_t i, const UnitRows& other, int64_t j) const {
+  return dot(data_ + i * width_, inverse_norm_[static_cast<size_t>(i)], other.data_ + j * width_,
+             other.inverse_norm_[static_cast<size_t>(j)], width_);
+}
+
+template <typename T>
+double UnitRows<T>::norm(int64_t row) const {
+  const double inverse = inverse_norm_[static_cast<size_t>(row)];
+  return inverse == 0 ? 0 : 1 / inverse;
 }
 
 template <typename T>

@@ -24,8 +24,15 @@ class UnitRows {
   // out [count, width] = row / norm.
   void load(int64_t first, int64_t count, T* out) const;
 
-  // gradient [count, width], in place: from d / d unit rows to d / d raw rows, (g - (g . u) u) / norm.
-  void backward(int64_t first, int64_t count, T* gradient) const;
+  // gradient [count, width], in place: from d / d unit rows to d / d raw rows, (g - (g . u) u) / norm + r u, where
+  // r [count] is d / d norm (nullptr: 0).
+  void backward(int64_t first, int64_t count, const double* norm_gradient, T* gradient) const;
+
+  // Of row i and row j of `other`, 0 if one counts as zero.
+  double cosine(int64_t i, const UnitRows& other, int64_t j) const;
+
+  // 0 for rows that count as zero.
+  double norm(int64_t row) const;
 
   // False if a row is infinite or NaN anywhere.
   bool all_finite() const;

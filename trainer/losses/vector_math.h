@@ -72,4 +72,41 @@ MUSTER_INLINE double fast_exp(double x) {
   return x < kLowest ? 0.0 : (x == x ? p : x);
 }
 
+// log(1 + x) for 0 <= x <= 1, relative error 2e-7, NaN stays NaN: 2 artanh(z), z = x / (2 + x) <= 1/3, by its series.
+MUSTER_INLINE float fast_log1p(float x) {
+  const float z = x / (2.0F + x);
+  const float q = z * z;
+  float p = 1.0F / 15.0F;
+  p = p * q + 1.0F / 13.0F;
+  p = p * q + 1.0F / 11.0F;
+  p = p * q + 1.0F / 9.0F;
+  p = p * q + 1.0F / 7.0F;
+  p = p * q + 1.0F / 5.0F;
+  p = p * q + 1.0F / 3.0F;
+  return 2.0F * (z + z * (q * p));
+}
+
+// The same in double: relative error 4e-16.
+MUSTER_INLINE double fast_log1p(double x) {
+  const double z = x / (2.0 + x);
+  const double q = z * z;
+  double p = 1.0 / 33.0;
+  p = p * q + 1.0 / 31.0;
+  p = p * q + 1.0 / 29.0;
+  p = p * q + 1.0 / 27.0;
+  p = p * q + 1.0 / 25.0;
+  p = p * q + 1.0 / 23.0;
+  p = p * q + 1.0 / 21.0;
+  p = p * q + 1.0 / 19.0;
+  p = p * q + 1.0 / 17.0;
+  p = p * q + 1.0 / 15.0;
+  p = p * q + 1.0 / 13.0;
+  p = p * q + 1.0 / 11.0;
+  p = p * q + 1.0 / 9.0;
+  p = p * q + 1.0 / 7.0;
+  p = p * q + 1.0 / 5.0;
+  p = p * q + 1.0 / 3.0;
+  return 2.0 * (z + z * (q * p));
+}
+
 }  // namespace muster

@@ -1,3 +1,4 @@
+// Collects what does not hold in a config, so that everything wrong is told at once.
 #pragma once
 
 #include <fmt/format.h>
@@ -9,7 +10,7 @@
 
 namespace muster {
 
-// Collects what does not hold. NaN fails every condition.
+// One line a problem: "train.chunk is -1: give 0 (all rows at once) or more". NaN fails every condition.
 class Checks {
  public:
   template <typename T>
@@ -17,6 +18,9 @@ class Checks {
     if (!holds) problems_.push_back(fmt::format("{} is {}: give {}", field, value, remedy));
   }
   void add(const std::string& problem) { problems_.push_back(problem); }
+  void add(const std::vector<std::string>& problems) {
+    problems_.insert(problems_.end(), problems.begin(), problems.end());
+  }
 
   template <typename T>
   void at_least(T least, const std::string& field, T value, const std::string& meaning = "") {
