@@ -59,6 +59,16 @@ void ClipBpe::encode(std::string_view caption, int64_t* ids, int64_t context) co
   std::fill(ids + kept + 2, ids + context, 0);
 }
 
+std::string ClipBpe::decode(const int64_t* ids, int64_t context) const {
+  std::string text;
+  for (int64_t i = 0; i < context && ids[i] != BytePairs::kEnd; ++i) {
+    if (ids[i] == BytePairs::kStart) continue;
+    text += ids[i] == kMask ? "[MASK] " : byte_pairs_.bytes_of(ids[i]);
+  }
+  while (!text.empty() && text.back() == ' ') text.pop_back();
+  return text;
+}
+
 std::string default_merges_path() {
   constexpr char kName[] = "bpe_simple_vocab_16e6.txt.gz";
   const std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe").parent_path();

@@ -17,8 +17,13 @@ class ClipBpe : public Tokenizer {
 
   void encode(std::string_view caption, int64_t* ids, int64_t context) const override;
   int64_t vocabulary() const override { return BytePairs::kVocabulary; }
+  // IRRA's: its mask takes the id of the last merge (49,405, "jekyll"), and id 0 ("!" inside a word) also fills up.
+  Ordinary ordinary() const override { return {1, kMask, kMask}; }
+  std::string decode(const int64_t* ids, int64_t context) const override;
 
  private:
+  static constexpr int64_t kMask = BytePairs::kStart - 1;
+
   BytePairs byte_pairs_;
 };
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "dataloader/sample_list.h"
+#include "dataloader/text_transform.h"
 #include "dataloader/transforms.h"
 #include "launch/error.h"
 #include "launch/log.h"
@@ -55,7 +56,7 @@ class SampleReader {
  public:
   SampleReader(const TrainingStores& stores, const DataConfig& data, const InputSize& input, const Tokenizer& tokenizer,
                const SampleStream& stream)
-      : tokenizer_(tokenizer),
+      : text_(data.text(), tokenizer),
         samples_(stores, data),
         sampler_(make_sampler(samples_, data.sampler(), stream.global_batch, stream.seed)),
         transform_(data.image(), input.width, input.height),
@@ -84,14 +85,14 @@ class SampleReader {
       float* pixels = batch.images.mutable_data_ptr<float>() + row * transform_.floats();
       transform_.train(image, seed_, static_cast<uint64_t>(position), pixels);
       int64_t* ids = batch.tokens.mutable_data_ptr<int64_t>() + row * context_;
-      tokenizer_.encode(store.caption(sample.caption), ids, context_);
+      text_.encode(store.caption(sample.caption), seed_, static_cast<uint64_t>(position), ids, context_);
     } catch (const DataError& error) {
       throw DataError(fmt::format("step {}, image {} of {}: {}", step, sample.image, store.path(), error.what()));
     }
   }
 
  private:
-  const Tokenizer& tokenizer_;
+  TextTransform text_;
   SampleList samples_;
   std::unique_ptr<Sampler> sampler_;
   ImageTransform transform_;

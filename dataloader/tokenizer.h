@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "dataloader/dataloader.pb.h"
@@ -20,6 +21,18 @@ class Tokenizer {
 
   // Every id is below this.
   virtual int64_t vocabulary() const = 0;
+
+  // What masking works with: ids [first, end) are words and parts of words, `mask` stands for a hidden one.
+  struct Ordinary {
+    int64_t first = 0;
+    int64_t end = 0;
+    int64_t mask = 0;
+  };
+  virtual Ordinary ordinary() const = 0;
+
+  // For people to read: the text between the start and the end token, with [MASK] for the mask. What encode() changed
+  // or cut off stays so; bytes that are no UTF-8 are left as they are.
+  virtual std::string decode(const int64_t* ids, int64_t context) const = 0;
 };
 
 // DataError: the merges are missing or not CLIP's format (which file, which line).

@@ -5,8 +5,9 @@
 #include <algorithm>
 #include <string>
 
-#include "dataloader/dataloader.pb.h"
+#include "dataloader/color.h"
 #include "dataloader/random.h"
+#include "dataloader/random_box.h"
 #include "launch/error.h"
 
 namespace muster {
@@ -34,6 +35,17 @@ int center_offset(int outer, int inner) {
   return (outer - inner) % 2 == 0 ? half : half + half % 2;
 }
 
+Image crop(const Image& image, const Window& box) {
+  Image part = allocate_image(box.width, box.height, "crop");
+  const size_t stride = static_cast<size_t>(box.width) * 3;
+  for (int y = 0; y < box.height; ++y) {
+    const auto from =
+        (static_cast<size_t>(box.y + y) * static_cast<size_t>(image.width) + static_cast<size_t>(box.x)) * 3;
+    std::copy_n(&image.pixels[from], stride, &part.pixels[static_cast<size_t>(y) * stride]);
+  }
+  return part;
+}
+
 }  // namespace
 
 ImageTransform::ImageTransform(const ImageTransformConfig& config, int width, int height)
@@ -43,9 +55,14 @@ ImageTransform::ImageTransform(const ImageTransformConfig& config, int width, in
       crop_center_(config.fit() == ImageTransformConfig::CENTER_CROP),
       flip_(config.flip()),
       pad_(config.pad_crop()),
+      grey_(config.grey()),
+      resized_crop_(config.resized_crop()),
+      erasing_(config.erasing()),
+      color_jitter_(config.color_jitter()),
       normalised_() {
   const std::array<float, 3> mean = three_or(config.mean(), kClipMean, "mean");
   const std::array<float, 3> std = three_or(config.std(), kClipStd, "std");
+  three_or(erasing_.value(), {}, "erasing.value");
   if (pad_ < 0 || pad_ >= std::min(width, height)) {
     throw ConfigError(fmt::format("data.image.pad_crop is {}: give at least 0 and less than the image's sides, {} x {}",
                                   pad_, width, height));
@@ -59,18 +76,44 @@ ImageTransform::ImageTransform(const ImageTransformConfig& config, int width, in
 }
 
 void ImageTransform::train(const Image& image, uint64_t seed, uint64_t position, float* out) const {
-  // All three numbers are drawn always, so that switching one augmentation on leaves the others as they were.
+  const Image fitted = augment(image, seed, position);
   KeyedRandom random(seed, position, Purpose::kAugmentation);
   const uint64_t places = static_cast<uint64_t>(pad_) * 2 + 1;
   Placement placement;
   placement.dx = static_cast<int>(random.next_below(places)) - pad_;
   placement.dy = static_cast<int>(random.next_below(places)) - pad_;
   placement.mirrored = random.next_below(2) == 1 && flip_;
-  write(fit(image), placement, out);
+  write(fitted, placement, out);
+  erase(seed, position, out);
 }
 
 void ImageTransform::evaluate(const Image& image, float* out) const {
   write(fit(image), Placement(), out);
+}
+
+Image ImageTransform::augment(const Image& image, uint64_t seed, uint64_t position) const {
+  KeyedRandom crop_random(seed, position, Purpose::kResizedCrop);
+  const bool cropped = crop_random.next_double() < resized_crop_.probability();
+  Image result = cropped ? resize(crop(image, draw_crop_box(resized_crop_, image.width, image.height, crop_random)),
+                                  width_, height_, filter_)
+                         : fit(image);
+  color_jitter_.apply(color_jitter_.choose(KeyedRandom(seed, position, Purpose::kColorJitter)), result);
+  if (grey_ > 0 && KeyedRandom(seed, position, Purpose::kGrey).next_double() < grey_) make_grey(result);
+  return result;
+}
+
+void ImageTransform::erase(uint64_t seed, uint64_t position, float* out) const {
+  KeyedRandom random(seed, position, Purpose::kErasing);
+  if (random.next_double() >= erasing_.probability()) return;
+  const std::optional<Window> box = draw_erasing_box(erasing_, width_, height_, random);
+  if (!box) return;
+  for (int channel = 0; channel < 3; ++channel) {
+    const float value = erasing_.value().empty() ? 0 : erasing_.value(channel);
+    for (int y = box->y; y < box->y + box->height; ++y) {
+      float* row = out + (static_cast<ptrdiff_t>(channel) * height_ + y) * width_ + box->x;
+      for (int x = 0; x < box->width; ++x) row[x] = erasing_.noise() ? static_cast<float>(random.next_normal()) : value;
+    }
+  }
 }
 
 Image ImageTransform::fit(const Image& image) const {

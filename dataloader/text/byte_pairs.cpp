@@ -115,7 +115,19 @@ BytePairs::BytePairs(const std::string& path) : merges_(kTableSize) {
     }
     add_merge(left->second, right->second, static_cast<int32_t>(i), ids[vocabulary[512 + i]]);
   }
+  remember_bytes(vocabulary);
   remember_whole_words(vocabulary);
+}
+
+void BytePairs::remember_bytes(const std::vector<std::string>& vocabulary) {
+  const ByteNames bytes = byte_names();
+  for (std::string_view name : vocabulary) {
+    const bool ends_word = name.size() > kWordEnd.size() && name.substr(name.size() - kWordEnd.size()) == kWordEnd;
+    if (ends_word) name.remove_suffix(kWordEnd.size());
+    std::string& text = bytes_.emplace_back();
+    for (const char32_t c : decode_utf8(name)) text.push_back(static_cast<char>(bytes.byte_of_character[c]));
+    if (ends_word) text.push_back(' ');
+  }
 }
 
 void BytePairs::add_merge(int32_t left, int32_t right, int32_t rank, int32_t symbol) {

@@ -24,6 +24,9 @@ class BytePairs {
   // DataError naming the file and line: missing, damaged, fewer merges, a symbol that no earlier line makes.
   explicit BytePairs(const std::string& path);
 
+  // What an id below kStart stands for, followed by a space if it ends a word.
+  const std::string& bytes_of(int64_t id) const { return bytes_[static_cast<size_t>(id)]; }
+
   // Room to work in, to be used for one word after another by one thread.
   struct Workspace {
     std::vector<int32_t> symbols;
@@ -46,10 +49,12 @@ class BytePairs {
   const Merge* find_merge(int32_t left, int32_t right) const;
   void merge_word(std::string_view word, Workspace& workspace, std::vector<int64_t>& ids) const;
   void note_pair(int32_t place, Workspace& workspace, std::vector<std::pair<int32_t, int32_t>>& queue) const;
+  void remember_bytes(const std::vector<std::string>& vocabulary);
   void remember_whole_words(const std::vector<std::string>& vocabulary);
 
   std::vector<Merge> merges_;  // open addressing, a power of two
   int32_t byte_symbols_[256];
+  std::vector<std::string> bytes_;
   // Words that are one symbol, which most words are; the views point into words_.
   std::string words_;
   std::unordered_map<std::string_view, int32_t> whole_words_;

@@ -64,6 +64,19 @@ Comparison compare_with_open_clip(const std::vector<std::string>& arguments) {
   return result;
 }
 
+TEST(ClipBpe, DecodesForPeople) {
+  const auto decoded = [](Ids ids) { return clip().decode(ids.data(), static_cast<int64_t>(ids.size())); };
+  EXPECT_EQ(decoded(encode("A Man's coat, supercalifragilistic red!", 40)),
+            "a man 's coat , supercalifragilistic red !");
+  EXPECT_EQ(decoded(encode("caf\xc3\xa9 \xe4\xba\xba", 20)), "caf\xc3\xa9 \xe4\xba\xba");
+  EXPECT_EQ(decoded(encode("a man in a coat", 5)), "a man in");
+  EXPECT_EQ(decoded(encode("", 5)), "");
+  Ids ids = encode("a man in a coat", 10);
+  ids[2] = clip().ordinary().mask;
+  EXPECT_EQ(decoded(ids), "a [MASK] in a coat");
+  EXPECT_EQ(ids[2], 49405);  // IRRA's
+}
+
 TEST(ClipBpe, IdsOfKnownCaptions) {
   // Printed by open_clip's own tokenizer.
   EXPECT_EQ(encode("a photo of a cat", 8), (Ids{49406, 320, 1125, 539, 320, 2368, 49407, 0}));

@@ -26,6 +26,8 @@ class FirstByte : public Tokenizer {
     for (int64_t i = 0; i < context; ++i) ids[i] = caption.back() + i;
   }
   int64_t vocabulary() const override { return 300; }
+  Ordinary ordinary() const override { return {1, 255, 255}; }
+  std::string decode(const int64_t*, int64_t) const override { return ""; }
 
  private:
   // Both are begun before either fails, and c5 hangs back, so that the first of a list is not the first in time.

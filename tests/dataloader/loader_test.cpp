@@ -14,6 +14,7 @@
 
 #include "dataloader/random.h"
 #include "dataloader/sample_list.h"
+#include "dataloader/text_transform.h"
 #include "dataloader/transforms.h"
 #include "launch/error.h"
 #include "tests/support/temporary_folder.h"
@@ -36,6 +37,8 @@ class ByteTokenizer : public Tokenizer {
     }
   }
   int64_t vocabulary() const override { return 256; }
+  Ordinary ordinary() const override { return {1, 255, 255}; }
+  std::string decode(const int64_t*, int64_t) const override { return ""; }
 };
 
 class FailingTokenizer : public ByteTokenizer {
@@ -200,6 +203,25 @@ TEST_F(LoaderTest, AnyStartGoesOnAsTheUnbrokenRun) {
         EXPECT_TRUE(same(expected[i + static_cast<size_t>(first)], batches[i]));
       }
     }
+  }
+}
+
+TEST_F(LoaderTest, CaptionsAreChangedByPosition) {
+  DataConfig data;
+  data.mutable_text()->set_mask_tokens(0.5);
+  data.mutable_text()->set_mask_share(1);
+  const std::vector<Batch> plain = load(DataConfig(), {1, 6, {}, 0, 9}), masked = load(data, {1, 6, {}, 0, 9});
+  for (size_t step = 0; step < plain.size(); ++step) {
+    EXPECT_TRUE(at::equal(plain[step].images, masked[step].images));
+    for (int64_t row = 0; row < 6; ++row) {
+      std::vector<int64_t> ids(kInput.context);
+      TextTransform(data.text(), tokenizer_)
+          .encode(text(plain[step], row), 1, static_cast<uint64_t>(step) * 6 + static_cast<uint64_t>(row), ids.data(),
+                  kInput.context);
+      EXPECT_TRUE(
+          std::equal(ids.begin(), ids.end(), masked[step].tokens.const_data_ptr<int64_t>() + row * kInput.context));
+    }
+    EXPECT_FALSE(at::equal(plain[step].tokens, masked[step].tokens));
   }
 }
 

@@ -6,8 +6,10 @@
 #include <cstring>
 #include <map>
 
+#include "dataloader/color.h"
 #include "dataloader/dataloader.pb.h"
 #include "dataloader/random.h"
+#include "dataloader/random_box.h"
 #include "launch/error.h"
 #include "tests/support/file_bytes.h"
 #include "tests/support/reference_python.h"
@@ -178,6 +180,109 @@ TEST(ImageTransform, FlipDoesNotMoveTheCrop) {
   EXPECT_NEAR(equal, 50, 17);
 }
 
+// Each augmentation by itself, made again from its own parts.
+TEST(ImageTransform, ResizedCropResizesTheDrawnPart) {
+  ImageTransformConfig config;
+  config.mutable_resized_crop()->set_probability(0.5);
+  const ImageTransform transform(config, 16, 12);
+  const ImageTransform plain({}, 16, 12);
+  const Image image = random_image(40, 30);
+  int cropped = 0;
+  for (uint64_t position = 0; position < 200; ++position) {
+    KeyedRandom random(4, position, Purpose::kResizedCrop);
+    if (random.next_double() < 0.5) {
+      ++cropped;
+      const Window box = draw_crop_box(config.resized_crop(), 40, 30, random);
+      Image part = allocate_image(box.width, box.height, "part");
+      for (int y = 0; y < box.height; ++y) {
+        for (int x = 0; x < box.width * 3; ++x) {
+          part.pixels[static_cast<size_t>(y * box.width * 3 + x)] =
+              image.pixels[static_cast<size_t>((y + box.y) * 40 * 3 + box.x * 3 + x)];
+        }
+      }
+      ASSERT_EQ(train(transform, image, 4, position), evaluate(plain, part)) << position;
+    } else {
+      ASSERT_EQ(train(transform, image, 4, position), evaluate(plain, image)) << position;
+    }
+  }
+  EXPECT_NEAR(cropped, 100, 35);
+}
+
+TEST(ImageTransform, ColoursChangeBeforePadding) {
+  ImageTransformConfig config;
+  ColorJitterConfig& jitter = *config.mutable_color_jitter();
+  jitter.set_brightness(0.4);
+  jitter.set_contrast(0.4);
+  jitter.set_saturation(0.4);
+  jitter.set_hue(0.1);
+  config.set_grey(0.3);
+  ImageTransformConfig padded = config;
+  padded.set_pad_crop(3);
+  padded.set_flip(true);
+  ImageTransformConfig only_padded;
+  only_padded.set_pad_crop(3);
+  only_padded.set_flip(true);
+  const Image image = random_image(16, 12);  // of the model's size, so that it is not resized
+  int grey = 0;
+  for (uint64_t position = 0; position < 100; ++position) {
+    Image changed = image;
+    const ColorJitter parts(jitter);
+    parts.apply(parts.choose(KeyedRandom(5, position, Purpose::kColorJitter)), changed);
+    if (KeyedRandom(5, position, Purpose::kGrey).next_double() < 0.3) {
+      make_grey(changed);
+      ++grey;
+    }
+    ASSERT_EQ(train(ImageTransform(config, 16, 12), image, 5, position), evaluate(ImageTransform({}, 16, 12), changed));
+    ASSERT_EQ(train(ImageTransform(padded, 16, 12), image, 5, position),
+              train(ImageTransform(only_padded, 16, 12), changed, 5, position));
+  }
+  EXPECT_NEAR(grey, 30, 23);
+}
+
+TEST(ImageTransform, ErasingOverwritesTheNormalisedImage) {
+  ImageTransformConfig config;
+  config.set_pad_crop(2);
+  const ImageTransform plain(config, 16, 12);
+  config.mutable_erasing()->set_probability(0.5);
+  const ImageTransform zeros(config, 16, 12);
+  config.mutable_erasing()->set_noise(true);
+  const ImageTransform noisy(config, 16, 12);
+  config.mutable_erasing()->set_noise(false);
+  for (const float value : {0.1F, 0.2F, 0.3F}) config.mutable_erasing()->add_value(value);
+  const ImageTransform valued(config, 16, 12);
+  const Image image = random_image(16, 12);
+  double noise_sum = 0, noise_squares = 0;
+  int erased = 0, noise_count = 0;
+  for (uint64_t position = 0; position < 400; ++position) {
+    KeyedRandom random(6, position, Purpose::kErasing);
+    std::optional<Window> box;
+    if (random.next_double() < 0.5) box = draw_erasing_box(config.erasing(), 16, 12, random);
+    erased += box ? 1 : 0;
+    const std::vector<float> before = train(plain, image, 6, position);
+    const std::vector<float> with_zeros = train(zeros, image, 6, position);
+    const std::vector<float> with_values = train(valued, image, 6, position);
+    const std::vector<float> with_noise = train(noisy, image, 6, position);
+    for (int i = 0; i < 3 * 12 * 16; ++i) {
+      const auto at = static_cast<size_t>(i);
+      const int x = i % 16, y = i / 16 % 12, channel = i / (16 * 12);
+      const bool inside = box && x >= box->x && x < box->x + box->width && y >= box->y && y < box->y + box->height;
+      ASSERT_EQ(with_zeros[at], inside ? 0 : before[at]);
+      ASSERT_EQ(with_values[at], inside ? 0.1F * static_cast<float>(channel + 1) : before[at]);
+      if (!inside) {
+        ASSERT_EQ(with_noise[at], before[at]);
+        continue;
+      }
+      noise_sum += with_noise[at];
+      noise_squares += with_noise[at] * with_noise[at];
+      ++noise_count;
+    }
+  }
+  EXPECT_NEAR(erased, 200, 50);
+  ASSERT_GT(noise_count, 5000);
+  EXPECT_NEAR(noise_sum / noise_count, 0, 0.05);
+  EXPECT_NEAR(noise_squares / noise_count, 1, 0.07);
+}
+
 TEST(ImageTransform, OwnMeanAndStd) {
   ImageTransformConfig config;
   for (const float value : {0.5F, 0.25F, 0.0F}) config.add_mean(value);
@@ -193,6 +298,9 @@ TEST(ImageTransform, RefusesConfigsThatCannotWork) {
   EXPECT_THROW(ImageTransform(config, 8, 8), ConfigError);
   config.Clear();
   for (int i = 0; i < 3; ++i) config.add_std(0);
+  EXPECT_THROW(ImageTransform(config, 8, 8), ConfigError);
+  config.Clear();
+  config.mutable_erasing()->add_value(1);
   EXPECT_THROW(ImageTransform(config, 8, 8), ConfigError);
   config.Clear();
   config.set_pad_crop(8);

@@ -20,6 +20,7 @@
 #include "comm/local_communicator.h"
 #include "launch/error.h"
 #include "launch/process.h"
+#include "trainer/commands/bench_data.h"
 #include "trainer/commands/commands.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/commands/stopwatch.h"
@@ -158,6 +159,7 @@ void add_bench_command(CLI::App& app, Process& process) {
   CLI::App* command = app.add_subcommand("bench", "Measure a part on this machine");
   command->require_subcommand(1);
   add_bench_step(*command, process);
+  add_data_benchmarks(*command, process);
   CLI::App* loss =
       command->add_subcommand("loss", "Time and memory of the global loss against four bare matrix products");
   const auto arguments = std::make_shared<BenchArguments>();

@@ -11,6 +11,7 @@
 
 #include "dataloader/store.h"
 #include "launch/process.h"
+#include "trainer/commands/augmented_sheet.h"
 #include "trainer/commands/commands.h"
 #include "trainer/commands/count_format.h"
 
@@ -110,6 +111,10 @@ struct Arguments {
   std::string store;
   bool verify = false;
   int64_t sample = 0;
+  std::string augmented;
+  std::string config;
+  int64_t rows = 12;
+  int64_t versions = 8;
 };
 
 }  // namespace
@@ -121,6 +126,17 @@ void add_inspect_command(CLI::App& app, Process& process) {
   command->add_flag("--verify", arguments->verify, "Read every byte and compare with the hashes");
   command->add_option("--sample", arguments->sample, "Print this many images with their captions")
       ->check(CLI::NonNegativeNumber);
+  auto* augmented = command->add_option("--augmented", arguments->augmented,
+                                        "Write a page of images and captions as training with --config changes them");
+  auto* config = command->add_option("--config", arguments->config, "Run config, for --augmented");
+  augmented->needs(config);
+  config->needs(augmented);
+  command->add_option("--rows", arguments->rows, "Images on the page")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--versions", arguments->versions, "Versions of each image")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
   command->callback([arguments, &process] {
     if (process.rank() != 0) return;
     const Store store(arguments->store);
@@ -130,6 +146,10 @@ void add_inspect_command(CLI::App& app, Process& process) {
     print_shards(store);
     if (arguments->verify) verify(store);
     print_sample(store, arguments->sample);
+    if (!arguments->augmented.empty()) {
+      write_augmented_sheet(arguments->augmented, store, arguments->config, arguments->rows, arguments->versions);
+      fmt::print("\naugmented samples: {}\n", arguments->augmented);
+    }
   });
 }
 

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "dataloader/dataloader.pb.h"
+#include "dataloader/tokenizer.h"
+
+namespace muster {
+
+// What training does to captions: word deletion (EDA, Wei and Zou, 2019, arXiv:1901.11196, as TBPS-CLIP uses it), then
+// BERT's token masking as in IRRA (datasets/bases.py) and SEN, with RDE's deletion of tokens. Immutable: any number of
+// threads. The tokenizer must outlive it.
+class TextTransform {
+ public:
+  TextTransform(const TextTransformConfig& config, const Tokenizer& tokenizer)
+      : config_(config), tokenizer_(tokenizer) {}
+
+  // Tokenizer::encode() of the changed caption. The choices are a function of (seed, position) only. DataError as
+  // there.
+  void encode(std::string_view caption, uint64_t seed, uint64_t position, int64_t* ids, int64_t context) const;
+
+  // Each word, cut at ASCII white space, goes with probability delete_words, but one stays, a random one if all would
+  // go. The others are joined by single spaces.
+  std::string delete_words(std::string_view caption, uint64_t seed, uint64_t position) const;
+
+  // Ordinary tokens (Tokenizer::ordinary()) are hit one by one; what becomes of one is drawn by the shares. Random
+  // tokens are uniform over the ordinary ones. Zeros fill up what deletion frees.
+  void mask_tokens(uint64_t seed, uint64_t position, int64_t* ids, int64_t context) const;
+
+ private:
+  TextTransformConfig config_;
+  const Tokenizer& tokenizer_;
+};
+
+}  // namespace muster
