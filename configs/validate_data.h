@@ -1,7 +1,7 @@
 #pragma once
 
-#include "launch/checks.h"
 #include "configs/run.pb.h"
+#include "launch/checks.h"
 
 namespace muster {
 
