@@ -114,6 +114,35 @@ int64_t rows_before(const std::vector<int64_t>& rows, int rank) {
   return std::accumulate(rows.begin(), rows.begin() + rank, int64_t{0});
 }
 
+// A started collective that is recorded once it is finished.
+class RecordedState final : public Work::State {
+ public:
+  RecordedState(std::unique_ptr<Work::State> inner, TraceRecorder& trace, TraceEvent event)
+      : inner_(std::move(inner)), trace_(trace), event_(std::move(event)) {}
+  void wait() override {
+    {
+      const TraceSpan waiting(&trace_, "wait", event_.number, event_.category);
+      inner_->wait();
+    }
+    record();
+  }
+  bool test() override {
+    if (!inner_->test()) return false;
+    record();
+    return true;
+  }
+
+ private:
+  void record() {
+    event_.end = inner_->finished_at();
+    trace_.add(std::move(event_));
+  }
+
+  std::unique_ptr<Work::State> inner_;
+  TraceRecorder& trace_;
+  TraceEvent event_;
+};
+
 // One line of fixed length, so that the comparison itself never depends on what is compared.
 constexpr int64_t kFingerprintBytes = 320;
 
@@ -163,8 +192,7 @@ Work Communicator::all_reduce(const at::Tensor& tensor, ReduceOp op, const std::
     door.refuse(fmt::format("{} of {}: 16-bit floats can only be summed", name_of(op), shape_of(tensor)));
   }
   begin(fmt::format("all_reduce '{}' {} {}", name, name_of(op), shape_of(tensor)), name);
-  bytes_started_ += bytes_of(tensor);
-  return tensor.numel() == 0 ? Work() : do_all_reduce(tensor, op, name);
+  return record("all_reduce", name, bytes_of(tensor), tensor.numel() == 0 ? Work() : do_all_reduce(tensor, op, name));
 }
 
 Work Communicator::all_gather(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& rows,
@@ -178,8 +206,8 @@ Work Communicator::all_gather(const at::Tensor& output, const at::Tensor& input,
   door.check_same_rows(output, input);
   door.check_overlap(output, input, rows_before(rows, rank_));
   begin(fmt::format("all_gather '{}' {} rows [{}]", name, row_shape_of(input), fmt::join(rows, ", ")), name);
-  bytes_started_ += bytes_of(input);
-  return output.numel() == 0 ? Work() : do_all_gather(output, input, rows, name);
+  return record("all_gather", name, bytes_of(input),
+                output.numel() == 0 ? Work() : do_all_gather(output, input, rows, name));
 }
 
 Work Communicator::reduce_scatter(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& rows,
@@ -193,8 +221,8 @@ Work Communicator::reduce_scatter(const at::Tensor& output, const at::Tensor& in
   door.check_same_rows(output, input);
   door.check_overlap(input, output, rows_before(rows, rank_));
   begin(fmt::format("reduce_scatter '{}' {} rows [{}]", name, row_shape_of(input), fmt::join(rows, ", ")), name);
-  bytes_started_ += bytes_of(input);
-  return input.numel() == 0 ? Work() : do_reduce_scatter(output, input, rows, name);
+  return record("reduce_scatter", name, bytes_of(input),
+                input.numel() == 0 ? Work() : do_reduce_scatter(output, input, rows, name));
 }
 
 Work Communicator::broadcast(const at::Tensor& tensor, int root, const std::string& name) {
@@ -202,8 +230,7 @@ Work Communicator::broadcast(const at::Tensor& tensor, int root, const std::stri
   door.check_tensor("tensor", tensor);
   if (root < 0 || root >= size_) door.refuse(fmt::format("root {} is no rank of {}", root, size_));
   begin(fmt::format("broadcast '{}' {} from rank {}", name, shape_of(tensor), root), name);
-  bytes_started_ += bytes_of(tensor);
-  return tensor.numel() == 0 ? Work() : do_broadcast(tensor, root, name);
+  return record("broadcast", name, bytes_of(tensor), tensor.numel() == 0 ? Work() : do_broadcast(tensor, root, name));
 }
 
 Work Communicator::all_to_all(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& send_rows,
@@ -219,19 +246,35 @@ Work Communicator::all_to_all(const at::Tensor& output, const at::Tensor& input,
   door.check_overlap(input, output, -1);
   begin(fmt::format("all_to_all '{}' {}", name, row_shape_of(input)), name);
   if (checked_) compare_rows_over_ranks(send_rows, receive_rows, name);
-  bytes_started_ += bytes_of(input);
-  return do_all_to_all(output, input, send_rows, receive_rows, name);
+  return record("all_to_all", name, bytes_of(input), do_all_to_all(output, input, send_rows, receive_rows, name));
 }
 
 void Communicator::barrier(const std::string& name) {
   begin(fmt::format("barrier '{}'", name), name);
-  do_barrier(name);
+  {
+    const TraceSpan waiting(trace_, "wait", {"bytes", 0}, "barrier");
+    do_barrier(name);
+  }
+  record("barrier", name, 0, Work());
 }
 
 void Communicator::begin(std::string description, const std::string& name) {
+  if (trace_ != nullptr && trace_->is_recording()) began_ = TraceClock::now();
   ++sequence_;
   description_ = std::move(description);
   if (checked_ && size_ > 1) compare_over_ranks(name);
+}
+
+Work Communicator::record(const char* operation, const std::string& name, int64_t bytes, Work work) {
+  bytes_started_ += bytes;
+  if (trace_ == nullptr || !trace_->is_recording()) return work;
+  TraceEvent event{name, operation, began_, {}, {"bytes", bytes}, 0, /*overlaps=*/true};
+  if (work.state_ != nullptr) {
+    return Work(std::make_unique<RecordedState>(std::move(work.state_), *trace_, std::move(event)));
+  }
+  event.end = TraceClock::now();
+  trace_->add(std::move(event));
+  return Work();
 }
 
 void Communicator::compare_over_ranks(const std::string& name) {

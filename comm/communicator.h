@@ -24,6 +24,8 @@
 #include <utility>
 #include <vector>
 
+#include "launch/trace.h"
+
 namespace muster {
 
 enum class ReduceOp { kSum, kMax, kMin };
@@ -38,6 +40,8 @@ class Work {
     virtual ~State() = default;
     virtual void wait() = 0;  // throws CommError when the peers are lost or the deadline has passed
     virtual bool test() = 0;  // true once finished; makes progress, never blocks
+    // When it was seen to be finished; asked after wait() or a true test().
+    virtual TraceClock::time_point finished_at() const { return TraceClock::now(); }
   };
 
   Work() = default;  // already finished
@@ -50,6 +54,7 @@ class Work {
   bool test();
 
  private:
+  friend class Communicator;
   std::unique_ptr<State> state_;
 };
 
@@ -103,6 +108,12 @@ class Communicator {
   // max(timeout_s, 5 x the median step) instead of first_timeout_s.
   virtual void step_done(int64_t /*step*/) {}
 
+  // From now on each collective is recorded there: its name and bytes, from its call until it was seen to be finished,
+  // and the time that a thread waited for it. The recorder must outlive the calls; null: nothing is recorded.
+  void record_to(TraceRecorder* trace) { trace_ = trace; }
+  // For what works over this communicator and records beside it; may be null.
+  TraceRecorder* trace() const { return trace_; }
+
   // Bytes this rank has handed to collectives so far (elements x size of each call's input).
   int64_t bytes_started() const { return bytes_started_; }
 
@@ -127,6 +138,7 @@ class Communicator {
 
  private:
   void begin(std::string description, const std::string& name);
+  Work record(const char* operation, const std::string& name, int64_t bytes, Work work);
   void compare_over_ranks(const std::string& name);
   void compare_rows_over_ranks(const std::vector<int64_t>& send_rows, const std::vector<int64_t>& receive_rows,
                                const std::string& name);
@@ -137,6 +149,8 @@ class Communicator {
   int64_t sequence_ = 0;
   std::string description_;
   int64_t bytes_started_ = 0;
+  TraceRecorder* trace_ = nullptr;
+  TraceClock::time_point began_;  // the call in progress, while it is recorded
 };
 
 // rows[r] when `total` rows are cut over `size` ranks as evenly as can be: the first total % size ranks have one more.

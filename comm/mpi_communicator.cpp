@@ -68,6 +68,11 @@ class MpiWork final : public Work::State {
     return std::all_of(operations_.begin(), operations_.end(),
                        [this](const auto& operation) { return progress_->test(*operation); });
   }
+  TraceClock::time_point finished_at() const override {
+    TraceClock::time_point last;
+    for (const auto& operation : operations_) last = std::max(last, operation->finished_at);
+    return last;
+  }
 
  private:
   std::shared_ptr<MpiProgress> progress_;

@@ -172,6 +172,7 @@ bool MpiProgress::advance_one(MpiOperation& operation, bool& second_round_is_fre
   if (done == 0) return false;
   for (MPI_Datatype& type : operation.types) MPI_Type_free(&type);
   operation.tensors.clear();
+  operation.finished_at = TraceClock::now();
   operation.finished = true;
   return true;
 }

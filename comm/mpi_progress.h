@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "comm/watchdog.h"
+#include "launch/trace.h"
 
 namespace muster {
 
@@ -38,6 +39,7 @@ struct MpiOperation {
   std::function<void()> after;
   std::function<void(MpiOperation&, MPI_Comm)> start_second;
   bool finished = false;
+  TraceClock::time_point finished_at;
 
   // A type of `bytes` bytes: as MPI counts are int, long rows travel as one unit.
   MPI_Datatype add_row_type(int64_t row_bytes);

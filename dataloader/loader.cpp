@@ -119,9 +119,10 @@ int64_t in_range(int64_t value, int64_t most, const char* field) {
 class Loader::Impl {
  public:
   Impl(const TrainingStores& stores, const DataConfig& data, const InputSize& input, const Tokenizer& tokenizer,
-       const SampleStream& stream)
+       const SampleStream& stream, TraceRecorder* trace)
       : reader_(stores, data, input, tokenizer, stream),
         input_(input),
+        trace_(trace),
         buffers_(static_cast<size_t>(in_range(data.prefetch(), kMostPrefetch, "data.prefetch")) + kHeldByCaller),
         step_(stream.first_step),
         end_step_(stream.end_step),
@@ -132,7 +133,7 @@ class Loader::Impl {
     for (Slot& slot : ring_) slot = make_slot();
     if (reader_.rows() == 0) return;
     try {
-      for (int64_t i = 0; i < workers; ++i) threads_.emplace_back([this] { work(); });
+      for (int64_t i = 0; i < workers; ++i) threads_.emplace_back([this, i] { work(i); });
     } catch (...) {
       stop();
       throw;
@@ -176,11 +177,13 @@ class Loader::Impl {
   int64_t ring_size() const { return static_cast<int64_t>(ring_.size()); }
   Slot& slot_of(int64_t step) { return ring_[static_cast<size_t>(step % ring_size())]; }
 
-  void work() {
+  void work(int64_t thread) {
+    if (trace_ != nullptr) trace_->name_thread(fmt::format("loader {}", thread));
     Task task{};
     while (take(task)) {
       std::exception_ptr error;
       try {
+        const TraceSpan span(trace_, "sample", {"step", task.step + 1}, "loader");
         reader_.read(task.step, task.row, slot_of(task.step).batch);
       } catch (...) {
         error = std::current_exception();
@@ -223,6 +226,7 @@ class Loader::Impl {
 
   SampleReader reader_;
   InputSize input_;
+  TraceRecorder* trace_;
   ImageBuffers buffers_;
   std::vector<Slot> ring_;
   int64_t step_;  // that next() gives
@@ -237,8 +241,8 @@ class Loader::Impl {
 };
 
 Loader::Loader(const TrainingStores& stores, const DataConfig& data, const InputSize& input, const Tokenizer& tokenizer,
-               const SampleStream& stream)
-    : impl_(std::make_unique<Impl>(stores, data, input, tokenizer, stream)) {}
+               const SampleStream& stream, TraceRecorder* trace)
+    : impl_(std::make_unique<Impl>(stores, data, input, tokenizer, stream, trace)) {}
 Loader::~Loader() = default;
 Batch Loader::next() {
   return impl_->next();

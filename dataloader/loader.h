@@ -11,6 +11,7 @@
 #include "dataloader/dataloader.pb.h"
 #include "dataloader/tokenizer.h"
 #include "dataloader/training_stores.h"
+#include "launch/trace.h"
 
 namespace muster {
 
@@ -27,9 +28,10 @@ class Loader {
  public:
   // Starts data.workers threads, which keep data.prefetch batches of data.train_splits ahead. The stores and the
   // tokenizer must outlive it. ConfigError: as make_sampler(); no worker; no batch ahead; a transform that cannot work.
-  // Rank 0 logs once how many images have no caption and are left out.
+  // Rank 0 logs once how many images have no caption and are left out. Each thread records its samples in `trace` if
+  // one is given; it must outlive the loader.
   Loader(const TrainingStores& stores, const DataConfig& data, const InputSize& input, const Tokenizer& tokenizer,
-         const SampleStream& stream);
+         const SampleStream& stream, TraceRecorder* trace = nullptr);
   // Joins the threads after the samples they are at, however many batches were taken.
   ~Loader();
   Loader(const Loader&) = delete;

@@ -1,8 +1,8 @@
-# The dependency rule: launch <- comm <- trainer -> dataloader -> launch (log and errors only); configs is used by trainer's
+# The dependency rule: launch <- comm <- trainer -> dataloader -> launch (log, errors and trace only); configs is used by trainer's
 # main and commands only. Run with cmake -DSOURCE=DIR -P; fails naming each include that breaks the rule.
 set(launch_may "launch")
 set(comm_may "comm|launch")
-set(dataloader_may "dataloader|launch/(log|error|exit_codes)")
+set(dataloader_may "dataloader|launch/(log|error|exit_codes|trace)")
 set(trainer_may "trainer|comm|dataloader|launch")
 set(configs_may "configs|trainer|comm|dataloader|launch")
 set(broken "")

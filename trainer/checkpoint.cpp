@@ -77,8 +77,8 @@ void warn_if_latest_is_absent(const std::string& checkpoints, int64_t newest, co
 
 }  // namespace
 
-CheckpointStore::CheckpointStore(std::string run_dir, const CheckpointConfig& config)
-    : checkpoints_(std::move(run_dir) + "/checkpoints"), config_(config) {}
+CheckpointStore::CheckpointStore(std::string run_dir, const CheckpointConfig& config, TraceRecorder* trace)
+    : checkpoints_(std::move(run_dir) + "/checkpoints"), config_(config), trace_(trace) {}
 
 CheckpointStore::~CheckpointStore() {
   try {
@@ -106,6 +106,8 @@ void CheckpointStore::wait() {
 }
 
 void CheckpointStore::write() {
+  if (trace_ != nullptr) trace_->name_thread("checkpoint writer");
+  const TraceSpan span(trace_, "checkpoint", {"step", copy_.state.step()});
   try {
     if (!leftovers_removed_) remove_leftovers(checkpoints_);
     leftovers_removed_ = true;

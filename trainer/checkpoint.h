@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 
+#include "launch/trace.h"
 #include "trainer/checkpoint_files.h"
 
 namespace muster {
@@ -18,8 +19,8 @@ namespace muster {
 // For one thread; the writing thread is its own.
 class CheckpointStore {
  public:
-  // Touches nothing on disk until the first save.
-  CheckpointStore(std::string run_dir, const CheckpointConfig& config);
+  // Touches nothing on disk until the first save. The writing thread records in `trace` if one is given.
+  CheckpointStore(std::string run_dir, const CheckpointConfig& config, TraceRecorder* trace = nullptr);
   // Waits for a write that is running; its failure is logged.
   ~CheckpointStore();
   CheckpointStore(const CheckpointStore&) = delete;
@@ -52,6 +53,7 @@ class CheckpointStore {
 
   std::string checkpoints_;
   CheckpointConfig config_;
+  TraceRecorder* trace_;
   std::atomic<int64_t> best_step_{-1};
   std::set<int64_t> damaged_;  // found by load_newest(); removed once a newer checkpoint is whole
   bool leftovers_removed_ = false;

@@ -68,8 +68,8 @@ void backward(const Features& live, const Features& gradient, Rows rows) {
 
 }  // namespace
 
-StepOptions step_options(const TrainConfig& config) {
-  return {config.seed(), config.chunk(), config.clip_norm(), config.precision() == TrainConfig::BF16};
+StepOptions step_options(const TrainConfig& config, TraceRecorder* trace) {
+  return {config.seed(), config.chunk(), config.clip_norm(), config.precision() == TrainConfig::BF16, trace};
 }
 
 TrainingStep::TrainingStep(Model& model, LossObjective& objective, NamedParameters trainable, GradientReducer& reducer,
@@ -83,6 +83,7 @@ TrainingStep::TrainingStep(Model& model, LossObjective& objective, NamedParamete
       options_(options) {}
 
 Features TrainingStep::forward(const Batch& batch) {
+  const TraceSpan span(options_.trace, "forward", {"rows", batch.size()});
   const Bf16Scope precision(options_.bf16);
   return model_.forward(batch, options_.seed);
 }
@@ -96,8 +97,7 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
     const at::AutoGradMode graph(one_forward);
     features.push_back(forward(slice(batch, rows)));
   }
-  const Labels labels{batch.identity, batch.image_id, batch.position, {}};
-  const LossResult loss = objective_.evaluate(join(features), labels, progress, communicator_);
+  const LossResult loss = evaluate(join(features), batch, progress);
   if (!std::isfinite(loss.value)) {
     throw NonFiniteError(
         fmt::format("step {}: the loss is not finite; nothing was changed since the step before. Lower "
@@ -108,11 +108,21 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
   for (size_t i = 0; i < own.size(); ++i) own[i].second.mutable_grad().add_(loss.parameter_grads[i]);
   for (size_t i = 0; i < chunks.size(); ++i) {
     const Features live = one_forward ? std::move(features[0]) : forward(slice(batch, chunks[i]));
+    const TraceSpan span(options_.trace, "backward", {"rows", chunks[i].size});
     if (i + 1 == chunks.size()) reducer_.arm();
     backward(live, loss.gradient, chunks[i]);
   }
-  reducer_.finish();
+  {
+    const TraceSpan span(options_.trace, "reduce");
+    reducer_.finish();
+  }
+  const TraceSpan span(options_.trace, "norm");
   return {loss.value, loss.terms, global_norm(trainable_), reducer_.exposed_seconds()};
+}
+
+LossResult TrainingStep::evaluate(const Features& features, const Batch& batch, const Progress& progress) {
+  const TraceSpan span(options_.trace, "loss");
+  return objective_.evaluate(features, {batch.identity, batch.image_id, batch.position, {}}, progress, communicator_);
 }
 
 StepResult TrainingStep::run(const Batch& batch, const Progress& progress, double rate_factor) {
@@ -124,6 +134,7 @@ StepResult TrainingStep::run(const Batch& batch, const Progress& progress, doubl
                     progress.step + 1));
   }
   const bool clip = options_.clip_norm > 0 && result.gradient_norm > options_.clip_norm;
+  const TraceSpan span(options_.trace, "optimizer");
   optimizer_.step(rate_factor, clip ? options_.clip_norm / result.gradient_norm : 1.0);
   objective_.clamp();
   return result;

@@ -7,6 +7,7 @@
 #include "comm/communicator.h"
 #include "comm/gradient_reducer.h"
 #include "dataloader/batch.h"
+#include "launch/trace.h"
 #include "trainer/encoders/model.h"
 #include "trainer/losses/objective.h"
 #include "trainer/optimizer.h"
@@ -19,9 +20,10 @@ struct StepOptions {
   int64_t chunk = 0;     // rows per forward; 0: all at once
   double clip_norm = 0;  // 0: never
   bool bf16 = false;     // encoders under autocast
+  TraceRecorder* trace = nullptr;
 };
 
-StepOptions step_options(const TrainConfig& config);
+StepOptions step_options(const TrainConfig& config, TraceRecorder* trace = nullptr);
 
 struct StepResult {
   double loss = 0;            // over the global batch, the same on every rank
@@ -47,6 +49,7 @@ class TrainingStep {
 
  private:
   Features forward(const Batch& batch);
+  LossResult evaluate(const Features& features, const Batch& batch, const Progress& progress);
 
   Model& model_;
   LossObjective& objective_;

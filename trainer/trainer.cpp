@@ -47,18 +47,19 @@ int64_t count_steps(const TrainConfig& config, int64_t steps_per_epoch) {
 class Trainer::Impl {
  public:
   Impl(const RunSettings& settings, const std::string& config, const TrainingStores& stores, const std::string& run_dir,
-       Communicator& communicator, const std::function<NamedTensors()>& initial_weights)
+       Communicator& communicator, const std::function<NamedTensors()>& initial_weights, const TraceRequest& trace)
       : settings_(settings),
         config_(config),
         stores_(stores),
         run_dir_(run_dir),
         communicator_(communicator),
+        recorder_(trace.recorder),
         model_(make_model(settings.model, train_.seed())),
         objective_(settings.objective),
         trainable_(take_trainable(*model_, objective_, train_.optimizer())),
         optimizer_(trainable_, train_.optimizer(), model_->layers_above()),
         reducer_(trainable_, communicator, settings.comm.bucket_bytes()),
-        step_(*model_, objective_, trainable_, reducer_, optimizer_, communicator, step_options(train_)),
+        step_(*model_, objective_, trainable_, reducer_, optimizer_, communicator, step_options(train_, recorder_)),
         tokenizer_(make_tokenizer(settings.data.tokenizer())),
         steps_per_epoch_(make_sampler(SampleList(stores, settings.data), settings.data.sampler(), train_.global_batch(),
                                       train_.seed())
@@ -69,13 +70,14 @@ class Trainer::Impl {
       throw ConfigError(fmt::format("train.global_batch is {}, fewer than the {} ranks; start at most {} ranks",
                                     train_.global_batch(), communicator.size(), train_.global_batch()));
     }
-    if (communicator.rank() == 0) checkpoints_.emplace(run_dir, train_.checkpoint());
+    if (communicator.rank() == 0) checkpoints_.emplace(run_dir, train_.checkpoint(), recorder_);
     state_.set_seed(train_.seed());
     state_.set_store_fingerprint(stores.fingerprint());
     resume(initial_weights);
+    trace_.emplace(trace, run_dir, communicator, state_.step(), total_steps_);
     const Shard shard{communicator.rank(), communicator.size()};
     loader_.emplace(stores, settings.data, input_size(settings.model), *tokenizer_,
-                    SampleStream{train_.seed(), train_.global_batch(), shard, state_.step(), total_steps_});
+                    SampleStream{train_.seed(), train_.global_batch(), shard, state_.step(), total_steps_}, recorder_);
   }
 
   bool run(int64_t stop_after) {
@@ -86,11 +88,9 @@ class Trainer::Impl {
     communicator_.set_phase("training", 0);
     start_interval();
     while (state_.step() < total_steps_) {
-      const StepResult result = train_step();
-      if (is_due(train_.log_every())) log_step(result);
-      const bool best = is_due(train_.evaluation().every()) && evaluate();
-      const bool stop = agree_to_stop() || state_.step() >= stop_after;
-      if (best || stop || is_due(train_.checkpoint().every())) save();
+      trace_->before_step(state_.step() + 1);
+      const bool stop = run_step(stop_after);
+      if (trace_->ends_with(state_.step())) finish_saving();
       if (stop && state_.step() < total_steps_) {
         finish_saving();
         return false;
@@ -114,8 +114,24 @@ class Trainer::Impl {
     metrics_.emplace(run_dir_, state_.step());
   }
 
+  // One step and what is due after it; true if the run should stop here.
+  bool run_step(int64_t stop_after) {
+    const TraceSpan span(recorder_, "step", {"step", state_.step() + 1});
+    const StepResult result = train_step();
+    if (is_due(train_.log_every())) log_step(result);
+    const bool best = is_due(train_.evaluation().every()) && evaluate();
+    const bool stop = agree_to_stop() || state_.step() >= stop_after;
+    if (best || stop || is_due(train_.checkpoint().every())) save();
+    return stop;
+  }
+
+  Batch next_batch() {
+    const TraceSpan span(recorder_, "data");
+    return loader_->next();
+  }
+
   StepResult train_step() {
-    const Batch batch = loader_->next();
+    const Batch batch = next_batch();
     const Progress progress{state_.step(), epoch()};
     model_->train();
     StepResult result = step_.run(batch, progress, schedule_.factor(state_.step()));
@@ -130,6 +146,7 @@ class Trainer::Impl {
   double epoch() const { return static_cast<double>(state_.step()) / static_cast<double>(steps_per_epoch_); }
 
   void log_step(const StepResult& result) {
+    const TraceSpan span(recorder_, "log");
     const double elapsed = seconds_since(interval_start_);
     const auto steps = static_cast<double>(state_.step() - interval_first_step_);
     StepRecord record;
@@ -165,6 +182,7 @@ class Trainer::Impl {
   bool evaluate() {
     const Store& store = stores_.first();
     if (store.images_of(Split::kVal).empty() || trains_on_val(settings_.data)) return false;
+    const TraceSpan span(recorder_, "evaluation");
     communicator_.set_phase("evaluation", settings_.comm.slow_phase_timeout_s());
     const AveragedWeights averaged(average_ ? &*average_ : nullptr);
     const SplitEmbeddings embeddings = embed_split(*model_, store, Split::kVal, settings_, communicator_);
@@ -185,6 +203,7 @@ class Trainer::Impl {
   }
 
   void save() {
+    const TraceSpan span(recorder_, "checkpoint");
     communicator_.set_phase("saving", settings_.comm.slow_phase_timeout_s());
     const NamedTensors tensors = replica_tensors(*model_, objective_);
     check_replicas_equal(tensors, state_.step(), communicator_);
@@ -210,11 +229,17 @@ class Trainer::Impl {
 
   void finish_saving() {
     communicator_.set_phase("saving", settings_.comm.slow_phase_timeout_s());
-    if (checkpoints_) checkpoints_->wait();
-    communicator_.barrier("checkpoint written");
+    {
+      const TraceSpan span(recorder_, "checkpoint");
+      if (checkpoints_) checkpoints_->wait();
+      communicator_.barrier("checkpoint written");
+    }
+    if (trace_->is_open()) trace_->write();
+    communicator_.set_phase("training", 0);
   }
 
   bool agree_to_stop() {
+    const TraceSpan span(recorder_, "agree on stop");
     const at::Tensor flag = at::scalar_tensor(stop_requested() ? 1 : 0, at::kInt);
     communicator_.all_reduce(flag, ReduceOp::kMax, "agree on stop").wait();
     return flag.item<int>() != 0;
@@ -274,6 +299,7 @@ class Trainer::Impl {
   const TrainingStores stores_;
   const std::string run_dir_;
   Communicator& communicator_;
+  TraceRecorder* const recorder_;  // may be null
   std::shared_ptr<Model> model_;
   LossObjective objective_;
   NamedParameters trainable_;
@@ -290,6 +316,7 @@ class Trainer::Impl {
   std::optional<CheckpointStore> checkpoints_;  // on rank 0
   std::optional<MetricsLog> metrics_;           // on rank 0
   ProgressPrinter printer_{communicator_.size() == 1};
+  std::optional<StepTrace> trace_;
   std::optional<Loader> loader_;
 
   Clock::time_point interval_start_;
@@ -300,8 +327,8 @@ class Trainer::Impl {
 
 Trainer::Trainer(const RunSettings& settings, const std::string& config, const TrainingStores& stores,
                  const std::string& run_dir, Communicator& communicator,
-                 const std::function<NamedTensors()>& initial_weights)
-    : impl_(std::make_unique<Impl>(settings, config, stores, run_dir, communicator, initial_weights)) {}
+                 const std::function<NamedTensors()>& initial_weights, const TraceRequest& trace)
+    : impl_(std::make_unique<Impl>(settings, config, stores, run_dir, communicator, initial_weights, trace)) {}
 Trainer::~Trainer() = default;
 bool Trainer::run(int64_t stop_after) {
   return impl_->run(stop_after);

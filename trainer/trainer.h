@@ -11,6 +11,7 @@
 #include "dataloader/formats/safetensors.h"
 #include "dataloader/training_stores.h"
 #include "trainer/run_settings.h"
+#include "trainer/step_trace.h"
 
 namespace muster {
 
@@ -19,13 +20,15 @@ namespace muster {
 // never stopped (same binary, CPU type, world size and threads; at another world size the same samples).
 class Trainer {
  public:
-  // Collective. `config` is the resolved config's text, kept with each checkpoint; `communicator` and the stores
-  // must outlive the trainer. `initial_weights` gives the model's tensors to start from; it is called on rank 0, and
-  // only if `run_dir` holds no checkpoint; without it the weights are drawn from the seed. ConfigError: as
-  // make_sampler(); fewer samples a batch than ranks; a checkpoint of another model or of other stores.
+  // Collective. `config` is the resolved config's text, kept with each checkpoint; `communicator`, the stores and the
+  // trace's recorder must outlive the trainer, and the communicator should record to that recorder as well.
+  // `initial_weights` gives the model's tensors to start from; it is called on rank 0, and only if `run_dir` holds no
+  // checkpoint; without it the weights are drawn from the seed. ConfigError: as make_sampler(); fewer samples a batch
+  // than ranks; a checkpoint of another model or of other stores; a window of steps to trace that this run will not
+  // see.
   Trainer(const RunSettings& settings, const std::string& config, const TrainingStores& stores,
           const std::string& run_dir, Communicator& communicator,
-          const std::function<NamedTensors()>& initial_weights = nullptr);
+          const std::function<NamedTensors()>& initial_weights = nullptr, const TraceRequest& trace = {});
   ~Trainer();
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;

@@ -29,6 +29,7 @@ struct TrainArguments {
   std::vector<std::string> stores;
   std::string run_dir;
   std::vector<std::string> overrides;
+  std::string trace;
   bool print_config = false;
   int64_t stop_after = std::numeric_limits<int64_t>::max();
 };
@@ -40,14 +41,18 @@ void train(const TrainArguments& arguments, Process& process) {
     if (process.rank() == 0) fmt::print("{}", text);
     return;
   }
+  TraceRecorder recorder;
+  TraceRequest trace;
+  if (!arguments.trace.empty()) trace = {&recorder, parse_step_window(arguments.trace)};
   start_computing(process, config.train().threads());
   install_signal_handlers(process.world_size() == 1);
   check_run_folder(arguments.run_dir, text);
   const OpenStores open(arguments.stores);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm());
+  communicator->record_to(trace.recorder);
   std::function<NamedTensors()> initial_weights;
   if (config.train().init().has_run()) initial_weights = [&] { return read_initial_weights(config); };
-  Trainer trainer(to_settings(config), text, open.stores(), arguments.run_dir, *communicator, initial_weights);
+  Trainer trainer(to_settings(config), text, open.stores(), arguments.run_dir, *communicator, initial_weights, trace);
   if (!trainer.run(arguments.stop_after)) {
     throw Error(ExitCode::kStoppedAfterSave,
                 fmt::format("stopped at step {} of {} as asked, after saving; the same command continues",
@@ -77,6 +82,8 @@ void add_train_command(CLI::App& app, Process& process) {
   command
       ->add_option("--stop-after", arguments->stop_after, "Save and stop once this many steps are done (exit code 75)")
       ->check(CLI::PositiveNumber);
+  command->add_option("--trace", arguments->trace,
+                      "FIRST:LAST: record these steps as RUN/trace.rank*.json, for chrome://tracing and Perfetto");
   command->add_flag("--print-config", arguments->print_config, "Print the resolved config and stop");
   command->callback([arguments, &process] { train(*arguments, process); });
 }

@@ -104,6 +104,7 @@ std::vector<double> gather_weights(const Labels& labels, const std::vector<int64
 at::Tensor gather_rows(const at::Tensor& local, const std::vector<int64_t>& rows, Communicator& communicator,
                        const std::string& name) {
   if (communicator.size() == 1) return local;
+  const TraceSpan span(communicator.trace(), "gather", {"bytes", static_cast<int64_t>(local.nbytes())});
   std::vector<int64_t> sizes = local.sizes().vec();
   sizes[0] = std::accumulate(rows.begin(), rows.end(), int64_t{0});
   at::Tensor all = at::empty(sizes, local.options());
