@@ -51,6 +51,17 @@ Features join(const std::vector<Features>& chunks) {
   return joined;
 }
 
+// The objective's gradients are final before backward, and no hook tells the reducer so: the bucket that holds them,
+// the first of all, would wait for finish().
+void arm_reducer(GradientReducer& reducer, const NamedParameters& own, const NamedParameters& trainable) {
+  reducer.arm();
+  for (const auto& [name, parameter] : own) {
+    const bool trained = std::any_of(trainable.begin(), trainable.end(),
+                                     [&, p = parameter](const auto& other) { return other.second.is_same(p); });
+    if (trained) reducer.mark_ready(parameter);
+  }
+}
+
 // Sends dL/dfeatures of these rows back through the chunk's graph.
 void backward(const Features& live, const Features& gradient, Rows rows) {
   torch::autograd::variable_list outputs, gradients;
@@ -109,7 +120,7 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
   for (size_t i = 0; i < chunks.size(); ++i) {
     const Features live = one_forward ? std::move(features[0]) : forward(slice(batch, chunks[i]));
     const TraceSpan span(options_.trace, "backward", {"rows", chunks[i].size});
-    if (i + 1 == chunks.size()) reducer_.arm();
+    if (i + 1 == chunks.size()) arm_reducer(reducer_, own, trainable_);
     backward(live, loss.gradient, chunks[i]);
   }
   {

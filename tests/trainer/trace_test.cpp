@@ -183,6 +183,19 @@ TEST_F(TraceTest, HoldsTheCollectivesWithTheirBytes) {
   EXPECT_NEAR(static_cast<double>(gradient_bytes), model_bytes, 0.05 * model_bytes);  // a header, gaps between views
 }
 
+TEST_F(TraceTest, SumsOfGradientsBeginDuringBackward) {
+  train("run", {9, 9});
+  const Trace trace(read_trace(folder_ / "run", 0), 0);
+  double backward_ends = 0, first_sum_begins = 1e300;
+  for (const Span& span : trace.threads.at("training")) {
+    if (span.name == "backward") backward_ends = span.end;
+  }
+  for (const auto& [id, span] : trace.started) {
+    if (span.name == "gradients 0") first_sum_begins = span.begin;
+  }
+  EXPECT_LT(first_sum_begins, backward_ends);
+}
+
 TEST_F(TraceTest, ChangesNothing) {
   train("traced", {1, kSteps});
   train("plain", {});
