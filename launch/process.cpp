@@ -97,6 +97,14 @@ Process::~Process() {
   MPI_Finalize();
 }
 
+std::string mpi_library() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING] = {};
+  int length = 0;
+  MPI_Get_library_version(text, &length);  // may be called before MPI_Init
+  const std::string version(text);
+  return version.substr(0, version.find_first_of(",\n"));
+}
+
 void Process::abort(int code) {
   std::fflush(nullptr);
   if (has_mpi_) MPI_Abort(MPI_COMM_WORLD, code);

@@ -1,6 +1,8 @@
 // How a process comes to life: MPI by RAII. Knows no tensors.
 #pragma once
 
+#include <string>
+
 namespace muster {
 
 // One per process, made first thing in main() and destroyed last. Under mpirun or srun it initialises MPI
@@ -34,5 +36,8 @@ class Process {
   int local_size_ = 1;
   bool has_mpi_ = false;
 };
+
+// Name and version of the MPI library that is loaded: "Open MPI v4.1.4".
+std::string mpi_library();
 
 }  // namespace muster

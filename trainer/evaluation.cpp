@@ -15,21 +15,13 @@
 namespace muster {
 namespace {
 
-std::vector<int64_t> captions_of(const Store& store, const std::vector<int64_t>& images) {
-  std::vector<int64_t> captions;
-  for (const int64_t image : images) {
-    for (int64_t i = 0; i < store.caption_count(image); ++i) captions.push_back(store.first_caption(image) + i);
+void add_captions(const Store& store, SplitEmbeddings& embeddings) {
+  for (const int64_t image : embeddings.images) {
+    for (int64_t i = 0; i < store.caption_count(image); ++i) {
+      embeddings.captions.push_back(store.first_caption(image) + i);
+      embeddings.caption_images.push_back(image);
+    }
   }
-  return captions;
-}
-
-// The identity of each caption: that of its image.
-std::vector<int64_t> identities_of_captions(const Store& store, const std::vector<int64_t>& images) {
-  std::vector<int64_t> identities;
-  for (const int64_t image : images) {
-    identities.insert(identities.end(), static_cast<size_t>(store.caption_count(image)), store.identity(image));
-  }
-  return identities;
 }
 
 // encode(numbers) of this rank's slice of `all`, `batch` rows at a time; [n, width].
@@ -44,10 +36,13 @@ at::Tensor embed_rows(const std::vector<int64_t>& all, Slice slice, int64_t batc
   return at::cat(parts);
 }
 
-at::Tensor take_slice(const std::vector<int64_t>& all, Slice slice) {
-  at::Tensor rows = at::empty({slice.count}, at::kLong);
-  std::copy_n(all.begin() + slice.first, slice.count, rows.mutable_data_ptr<int64_t>());
-  return rows;
+// The labels of this rank's slice of some image numbers.
+at::Tensor labels_of(const std::vector<int64_t>& images, Slice slice, const SplitEmbeddings& embeddings,
+                     const Store& store) {
+  at::Tensor labels = at::empty({slice.count}, at::kLong);
+  std::transform(images.begin() + slice.first, images.begin() + slice.first + slice.count,
+                 labels.mutable_data_ptr<int64_t>(), [&](int64_t image) { return embeddings.label(store, image); });
+  return labels;
 }
 
 }  // namespace
@@ -57,10 +52,11 @@ InputSize input_size(const ModelConfig& model) {
 }
 
 SplitEmbeddings embed_split(Model& model, const Store& store, Split split, const RunSettings& settings,
-                            const Communicator& communicator) {
+                            const Communicator& communicator, PositiveRule positives) {
   SplitEmbeddings embeddings;
   embeddings.images = store.images_of(split);
-  embeddings.captions = captions_of(store, embeddings.images);
+  embeddings.positives = positives;
+  add_captions(store, embeddings);
   if (embeddings.captions.empty()) {
     throw DataError(fmt::format("{}: split {} has {} images and no captions, so nothing can be evaluated on it",
                                 store.path(), split_name(split), embeddings.images.size()));
@@ -83,10 +79,8 @@ SplitEmbeddings embed_split(Model& model, const Store& store, Split split, const
   });
   model.train(was_training);
 
-  std::vector<int64_t> identities;
-  for (const int64_t image : embeddings.images) identities.push_back(store.identity(image));
-  embeddings.image_rows.identity = take_slice(identities, images);
-  embeddings.text_rows.identity = take_slice(identities_of_captions(store, embeddings.images), captions);
+  embeddings.image_rows.identity = labels_of(embeddings.images, images, embeddings, store);
+  embeddings.text_rows.identity = labels_of(embeddings.caption_images, captions, embeddings, store);
   return embeddings;
 }
 
@@ -95,6 +89,7 @@ EvaluationRecord evaluate_embeddings(const SplitEmbeddings& embeddings, Split sp
   EvaluationRecord record;
   record.step = step;
   record.split = split_name(split);
+  record.positives = embeddings.positives == PositiveRule::kImage ? "image" : "identity";
   record.text_to_image = evaluate_retrieval(embeddings.text_rows, embeddings.image_rows, communicator);
   record.image_to_text = evaluate_retrieval(embeddings.image_rows, embeddings.text_rows, communicator);
   return record;

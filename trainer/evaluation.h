@@ -14,13 +14,24 @@
 
 namespace muster {
 
+// What makes a gallery item right for a query: that both are of one identity, or of one image (COCO, Flickr30k: an
+// image and its five captions, whoever is in it).
+enum class PositiveRule { kIdentity, kImage };
+
 // All images and captions of a split, and this rank's rows of their embeddings: images and captions are cut over the
 // ranks by split_rows(), in order.
 struct SplitEmbeddings {
-  std::vector<int64_t> images;    // image numbers of the whole split
-  std::vector<int64_t> captions;  // caption numbers of the whole split
-  EmbeddingRows image_rows;       // this rank's
+  std::vector<int64_t> images;          // image numbers of the whole split
+  std::vector<int64_t> captions;        // caption numbers of the whole split
+  std::vector<int64_t> caption_images;  // the image number of each caption
+  EmbeddingRows image_rows;             // this rank's
   EmbeddingRows text_rows;
+  PositiveRule positives = PositiveRule::kIdentity;  // what the rows' `identity` is
+
+  // The rows' `identity` of an image and its captions.
+  int64_t label(const Store& store, int64_t image) const {
+    return positives == PositiveRule::kImage ? image : store.identity(image);
+  }
 };
 
 // What the loader must give the model.
@@ -29,9 +40,9 @@ InputSize input_size(const ModelConfig& model);
 // Collective in its effect only: no communication. The model is put into evaluation mode and back. DataError if the
 // split has no images or no captions.
 SplitEmbeddings embed_split(Model& model, const Store& store, Split split, const RunSettings& settings,
-                            const Communicator& communicator);
+                            const Communicator& communicator, PositiveRule positives = PositiveRule::kIdentity);
 
-// Collective. Both directions, positives by identity.
+// Collective. Both directions.
 EvaluationRecord evaluate_embeddings(const SplitEmbeddings& embeddings, Split split, int64_t step,
                                      Communicator& communicator);
 

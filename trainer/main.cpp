@@ -11,7 +11,7 @@
 #include "launch/log.h"
 #include "launch/process.h"
 #include "trainer/commands/commands.h"
-#include "version.h"
+#include "trainer/commands/describe_version.h"
 
 namespace muster {
 namespace {
@@ -37,8 +37,7 @@ int fail(Process& process, ExitCode code, const std::string& line) {
 
 int run(int argc, char** argv, Process& process) {
   CLI::App app("Trains image-text retrieval models on one machine or, under mpirun or srun, on many.", "muster");
-  app.set_version_flag("--version",
-                       fmt::format("muster {} ({}), LibTorch {}", MUSTER_VERSION, MUSTER_COMMIT, MUSTER_LIBTORCH));
+  app.set_version_flag("--version", describe_version());
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
   add_import_command(app, process);
@@ -49,6 +48,8 @@ int run(int argc, char** argv, Process& process) {
   add_eval_command(app, process);
   add_embed_command(app, process);
   add_loss_command(app, process);
+  add_table_command(app, process);
+  add_config_command(app, process);
   add_bench_command(app, process);
   if (argc > 1 && argv[1][0] != '-' &&
       app.get_subcommands([&](const CLI::App* command) { return command->get_name() == argv[1]; }).empty()) {

@@ -6,21 +6,17 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <map>
-#include <sstream>
 #include <string>
-#include <string_view>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 #include "dataloader/formats/atomic_file.h"
 #include "launch/error.h"
 #include "launch/log.h"
+#include "trainer/config_fields.h"
 
 namespace muster {
 namespace {
@@ -29,54 +25,9 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxConfigBytes = 1 << 20;
 
-// Fields that a later part of a run may change.
-constexpr std::array<std::string_view, 9> kFree = {
-    "comm.",           "data.workers",      "data.prefetch",     "train.chunk",          "train.threads",
-    "train.log_every", "train.evaluation.", "train.checkpoint.", "data.tokenizer.merges"};
-
-bool is_free(const std::string& field) {
-  return std::any_of(kFree.begin(), kFree.end(),
-                     [&](std::string_view prefix) { return field.compare(0, prefix.size(), prefix) == 0; });
-}
-
-// Text format with one field a line -> ("train.optimizer.rate", "0.0005") in order; repeated messages are numbered.
-std::vector<std::pair<std::string, std::string>> flatten(const std::string& text) {
-  std::vector<std::pair<std::string, std::string>> fields;
-  std::vector<std::string> path;
-  std::map<std::string, int> seen;
-  std::istringstream lines(text);
-  const auto full_name = [&](const std::string& name) {
-    std::string full;
-    for (const std::string& part : path) full += part + ".";
-    return full + name;
-  };
-  const auto numbered = [&](const std::string& name) {
-    const int number = seen[full_name(name)]++;
-    return number == 0 ? name : fmt::format("{}[{}]", name, number);
-  };
-  for (std::string line; std::getline(lines, line);) {
-    line.erase(0, line.find_first_not_of(' '));
-    if (line.empty()) continue;
-    if (line == "}") {
-      if (!path.empty()) path.pop_back();
-    } else if (line.back() == '{') {
-      path.push_back(numbered(line.substr(0, line.find_last_not_of(" {") + 1)));
-    } else {
-      const size_t colon = line.find(": ");
-      fields.emplace_back(full_name(numbered(line.substr(0, colon))), line.substr(std::min(line.size(), colon + 2)));
-    }
-  }
-  return fields;
-}
-
 void check_continues(const std::string& run_dir, const std::string& there, const std::string& here) {
-  const auto keep_deciding = [](std::vector<std::pair<std::string, std::string>> fields) {
-    fields.erase(std::remove_if(fields.begin(), fields.end(), [](const auto& field) { return is_free(field.first); }),
-                 fields.end());
-    return fields;
-  };
-  const auto old_fields = keep_deciding(flatten(there));
-  const auto new_fields = keep_deciding(flatten(here));
+  const ConfigFields old_fields = list_config_fields(there);
+  const ConfigFields new_fields = list_config_fields(here);
   const auto value_in = [](const auto& fields, const std::string& name) -> std::string {
     const auto found =
         std::find_if(fields.begin(), fields.end(), [&](const auto& field) { return field.first == name; });
@@ -84,6 +35,7 @@ void check_continues(const std::string& run_dir, const std::string& there, const
   };
   for (const auto* fields : {&old_fields, &new_fields}) {
     for (const auto& field : *fields) {
+      if (!decides_results(field.first)) continue;
       const std::string before = value_in(old_fields, field.first), now = value_in(new_fields, field.first);
       if (before == now) continue;
       throw ConfigError(
@@ -101,6 +53,9 @@ std::string config_path(const std::string& run_dir) {
 }
 std::string report_path(const std::string& run_dir) {
   return run_dir + "/report.html";
+}
+std::string evaluations_path(const std::string& run_dir) {
+  return run_dir + "/evaluations.jsonl";
 }
 
 bool holds_run(const std::string& run_dir) {

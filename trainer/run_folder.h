@@ -2,7 +2,7 @@
 //
 //   config.textproto     the resolved config
 //   checkpoints/         trainer/checkpoint.h
-//   metrics.jsonl, tensorboard/, report.html
+//   metrics.jsonl, tensorboard/, evaluations.jsonl, report.html, trace.rank*.json
 #pragma once
 
 #include <string>
@@ -11,6 +11,7 @@ namespace muster {
 
 std::string config_path(const std::string& run_dir);
 std::string report_path(const std::string& run_dir);
+std::string evaluations_path(const std::string& run_dir);
 
 // Whether a run is there; true too where that cannot be told, so that reading it says why.
 bool holds_run(const std::string& run_dir);

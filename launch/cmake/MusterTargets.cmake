@@ -71,14 +71,22 @@ function(muster_mpi_test name source)
   endforeach()
 endfunction()
 
-# The commit that was built, for the run header: rewritten only when it changes.
-function(muster_version_header)
-  set(commit unknown)
-  find_package(Git QUIET)
-  if(GIT_FOUND)
-    execute_process(COMMAND ${GIT_EXECUTABLE} describe --always --dirty --abbrev=10
-      WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE commit OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-  endif()
+# version.h: what was built, with which libraries; commit.h: of which commit, looked up at each build and rewritten only
+# when it changes.
+function(muster_version_headers target)
+  set(libraries "")
+  foreach(library "LibTorch ${LIBTORCH_VERSION}" "HDF5 ${HDF5_VERSION}" "Protobuf ${Protobuf_VERSION}" "glog ${glog_VERSION}"
+      "fmt ${fmt_VERSION}" "libjpeg-turbo ${turbojpeg_VERSION}" "libpng ${PNG_VERSION_STRING}" "zlib ${ZLIB_VERSION_STRING}"
+      "xxHash ${xxhash_VERSION}" "utf8proc ${utf8proc_VERSION}" "nlohmann-json ${nlohmann_json_VERSION}" "CLI11 ${CLI11_VERSION}"
+      "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}")
+    string(REGEX REPLACE "^([^ ]+) (.*)$" "{\"\\1\", \"\\2\"}, " entry "${library}")
+    string(APPEND libraries "${entry}")
+  endforeach()
   file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/generated/version.h CONTENT
-    "#pragma once\n#define MUSTER_VERSION \"@PROJECT_VERSION@\"\n#define MUSTER_COMMIT \"@commit@\"\n#define MUSTER_LIBTORCH \"@LIBTORCH_VERSION@\"\n" @ONLY)
+    "#pragma once\n#define MUSTER_VERSION \"@PROJECT_VERSION@\"\n#define MUSTER_LIBRARIES @libraries@\n" @ONLY)
+  find_package(Git QUIET)
+  add_custom_target(muster_commit BYPRODUCTS ${PROJECT_BINARY_DIR}/generated/commit.h
+    COMMAND ${CMAKE_COMMAND} -DGIT=${GIT_EXECUTABLE} -DSOURCE=${PROJECT_SOURCE_DIR}
+      -DOUTPUT=${PROJECT_BINARY_DIR}/generated/commit.h -P ${PROJECT_SOURCE_DIR}/launch/cmake/commit.cmake)
+  add_dependencies(${target} muster_commit)
 endfunction()

@@ -254,5 +254,80 @@ TEST_F(MessagesTest, RunFolder) {
   expect_message("not finite", train("wild", {"--set", "train.optimizer.rate=1e30", "--set", "train.steps=8"}), 77);
 }
 
+// Outputs are refused before anything is read, so that the inputs need not even be good.
+TEST_F(MessagesTest, Outputs) {
+  write(folder_ / "features.safetensors", "no tensors");
+  fs::create_symlink(folder_ / "features.safetensors", folder_ / "link");
+  fs::create_hard_link(folder_ / "features.safetensors", folder_ / "other_name");
+  fs::create_directories(folder_ / "run/checkpoints");
+  write(folder_ / "run/config.textproto", kConfig);
+  const auto loss_to = [&](const std::string& out) -> std::vector<std::string> {
+    return {muster_program(), "loss",
+            "--config",       folder_ / "config.textproto",
+            "--features",     folder_ / "features.safetensors",
+            "--out",          out};
+  };
+  const auto embed_to = [&](const std::string& out) -> std::vector<std::string> {
+    return {muster_program(), "embed", "--run", folder_ / "run", "--data", store(), "--out", out};
+  };
+  expect_message("out is the input", loss_to(folder_ / "features.safetensors"));
+  expect_message("out is the input by another name", loss_to(folder_ / "./other_name"));
+  expect_message("out is a link", loss_to(folder_ / "link"));
+  expect_message("out is the config", loss_to(folder_ / "config.textproto"));
+  expect_message("out is empty", loss_to(""));
+  expect_message("out is a folder", loss_to(folder_.path()));
+  expect_message("out is in no folder", embed_to(folder_ / "absent/e.safetensors"));
+  expect_message("out is in the store", embed_to(store() + "/shard-00000.h5"));
+  expect_message("out is in a checkpoint", embed_to(folder_ / "run/checkpoints/e.safetensors"));
+  expect_message("report is the run's config", {muster_program(), "eval", "--run", folder_ / "run", "--data", store(),
+                                                "--report", folder_ / "run/config.textproto"});
+  expect_message("ranks of another kind", {muster_program(), "eval", "--run", folder_ / "run", "--data", store(),
+                                           "--ranks", folder_ / "ranks.txt"});
+  EXPECT_EQ(read(folder_ / "features.safetensors"), "no tensors");
+  EXPECT_EQ(read(folder_ / "run/config.textproto"), kConfig);
+}
+
+TEST_F(MessagesTest, Arguments) {
+  expect_message("no such field", {muster_program(), "config", "train.optimiser.rate"});
+  expect_message("field of a number", {muster_program(), "config", "train.seed.value"});
+  expect_message("table of no run", {muster_program(), "table", folder_ / "absent"});
+  expect_message("table format", {muster_program(), "table", folder_ / "absent", "--format", "word"});
+  expect_message("trace window", train("run", {"--trace", "5:"}));
+  expect_message("trace window beyond the run", train("run", {"--trace", "5:9"}));
+  expect_message("eval of nothing", {muster_program(), "eval"});
+  expect_message("best on test of val",
+                 {muster_program(), "eval", "--run", "r", "--data", "d", "--best-on-test", "--split", "val"});
+}
+
+// tests/golden/help.txt: what --help prints for a command.
+TEST(HelpTest, Golden) {
+  std::ifstream file(MUSTER_SOURCE_DIR "/tests/golden/help.txt");
+  std::map<std::string, std::string> golden;
+  std::string name;
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind("== ", 0) == 0) {
+      name = line.substr(3);
+    } else {
+      golden[name] += line + "\n";
+    }
+  }
+  ASSERT_EQ(golden.size(), 4U);
+  for (const auto& [command, text] : golden) {
+    const ProgramResult result = run_program({muster_program(), command, "--help"});
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_EQ(result.output, text) << "== " << command << "\n" << result.output;
+  }
+}
+
+TEST(VersionTest, NamesTheLibrariesAndFormats) {
+  const ProgramResult result = run_program({muster_program(), "--version"});
+  EXPECT_EQ(result.exit_code, 0);
+  for (const char* line :
+       {"muster 0\\.", "LibTorch +2\\.", "MPI +[A-Z]", "HDF5 +1\\.", "Protobuf +[0-9]", "glog +[0-9]",
+        "libjpeg-turbo +[0-9]", "xxHash +[0-9]", "store format +[0-9]+", "checkpoint format +[0-9]+"}) {
+    EXPECT_THAT("\n" + result.output, testing::ContainsRegex(std::string("\n") + line)) << result.output;
+  }
+}
+
 }  // namespace
 }  // namespace muster

@@ -75,6 +75,28 @@ TEST_F(MetricsLogTest, LinesAreAsDocumented) {
       "\"r5\":7.0,\"r10\":8.0,\"map\":9.0,\"minp\":10.0,\"queries\":30,\"gallery\":60,\"skipped\":1}}\n");
 }
 
+TEST_F(MetricsLogTest, AnEvaluationMadeAgainTakesThePlaceOfTheFirst) {
+  const std::string path = folder_ / "evaluations.jsonl";
+  EvaluationRecord record = evaluation_record(8);
+  record.data = "5663b31e";
+  record_evaluation(path, record);
+  EXPECT_THAT(text_of(path), testing::EndsWith(R"("skipped":1},"data":"5663b31e","positives":"identity"})"
+                                               "\n"));
+  EvaluationRecord by_image = record;
+  by_image.positives = "image";
+  record_evaluation(path, by_image);
+  EvaluationRecord elsewhere = record;
+  elsewhere.data = "0123";
+  record_evaluation(path, elsewhere);
+  record.text_to_image.r1 = 50;
+  record_evaluation(path, record);
+  const MetricsHistory history = read_metrics(path);
+  ASSERT_EQ(history.evaluations.size(), 3U);
+  EXPECT_EQ(history.evaluations[0].positives, "image");
+  EXPECT_EQ(history.evaluations[1].data, "0123");
+  EXPECT_EQ(history.evaluations[2].text_to_image.r1, 50);
+}
+
 TEST_F(MetricsLogTest, RecordsComeBackWithNullForWhatIsNotFinite) {
   StepRecord written = step_record(3);
   written.loss = std::nan("");

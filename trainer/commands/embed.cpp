@@ -2,17 +2,19 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <filesystem>
 #include <memory>
 #include <string>
 
 #include "comm/make_communicator.h"
 #include "dataloader/formats/safetensors.h"
 #include "dataloader/store.h"
-#include "launch/log.h"
 #include "launch/process.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/output_file.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/evaluation.h"
+#include "trainer/split_names.h"
 
 namespace muster {
 namespace {
@@ -32,7 +34,16 @@ at::Tensor gather_rows(const at::Tensor& own, int64_t total, Communicator& commu
   return all;
 }
 
+// embeddings.safetensors -> embeddings.rows.jsonl
+std::string rows_path(const std::string& out) {
+  return std::filesystem::path(out).replace_extension(".rows.jsonl").string();
+}
+
 void embed(const EmbedArguments& arguments, Process& process) {
+  const std::string rows_file = rows_path(arguments.out);
+  for (const std::string& path : {arguments.out, rows_file}) {
+    check_output_file("--out", path, {arguments.run_dir, arguments.store});
+  }
   start_computing(process, 0);
   const Store store(arguments.store);
   const Split split = split_from_name(arguments.split);
@@ -47,9 +58,10 @@ void embed(const EmbedArguments& arguments, Process& process) {
       {"image_identity", gather_rows(rows.image_rows.identity, images, *communicator, "image identities")},
       {"text_identity", gather_rows(rows.text_rows.identity, captions, *communicator, "text identities")}};
   if (process.rank() != 0) return;
+  write_rows(rows_file, store, rows);
   write_safetensors(arguments.out, tensors, {{"split", arguments.split}, {"step", std::to_string(run.step)}});
-  fmt::print("{}: {} images and {} captions of {}, step {}, raw (not normalised)\n", arguments.out, images, captions,
-             arguments.split, run.step);
+  fmt::print("{}: {} images and {} captions of {}, step {}, raw (not normalised)\n{}: what each row is\n",
+             arguments.out, images, captions, arguments.split, run.step, rows_file);
 }
 
 }  // namespace
@@ -57,9 +69,14 @@ void embed(const EmbedArguments& arguments, Process& process) {
 void add_embed_command(CLI::App& app, Process& process) {
   CLI::App* command = app.add_subcommand("embed", "Write a split's embeddings as safetensors");
   const auto arguments = std::make_shared<EmbedArguments>();
-  command->add_option("--run", arguments->run_dir, "Run folder of muster train")->required();
+  command->add_option("--run", arguments->run_dir, "Run folder of muster train, or one checkpoint's folder")
+      ->required();
   command->add_option("--data", arguments->store, "Store to embed")->required();
-  command->add_option("--out", arguments->out, "File to write: image, text, image_identity, text_identity")->required();
+  command
+      ->add_option("--out", arguments->out,
+                   "File to write: image, text, image_identity, text_identity; beside it NAME.rows.jsonl: path, "
+                   "identity, caption of each row")
+      ->required();
   command->add_option("--split", arguments->split, "train, val or test")->capture_default_str();
   command->add_option("--checkpoint", arguments->checkpoint, "newest, best (on val), or a step")->capture_default_str();
   command->add_option("--weights", arguments->weights, "raw, ema (their average), or auto: ema if the run keeps one")

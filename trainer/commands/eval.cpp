@@ -1,36 +1,78 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include <ATen/ops/empty.h>
-
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "comm/make_communicator.h"
-#include "dataloader/formats/safetensors.h"
 #include "dataloader/sample_list.h"
 #include "dataloader/store.h"
 #include "launch/error.h"
 #include "launch/log.h"
 #include "launch/process.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/eval_embeddings.h"
+#include "trainer/commands/output_file.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/evaluation.h"
+#include "trainer/report/metrics_file.h"
 #include "trainer/run_folder.h"
 #include "trainer/run_report.h"
+#include "trainer/split_names.h"
 
 namespace muster {
 namespace {
 
 struct EvalArguments {
-  std::string run_dir, store, embeddings;
+  std::string run_dir, store, embeddings, report;
   std::string split = "test";
   std::string checkpoint = "newest";
   std::string weights = "auto";
-  std::string report;
+  std::string positives = "identity";
+  bool best_on_test = false;
+  RanksRequest ranks;
 };
 
+PositiveRule rule_of(const EvalArguments& arguments) {
+  return arguments.positives == "image" ? PositiveRule::kImage : PositiveRule::kIdentity;
+}
+
+// What is compared, in words: identities are the store's own, whatever the run was trained on.
+std::string describe_comparison(const EvalArguments& arguments, const TrainedRun& run, const Store& store,
+                                const SplitEmbeddings& embeddings) {
+  const std::string rule = embeddings.positives == PositiveRule::kImage ? "the same image" : "the same identity";
+  std::string text = fmt::format("{} of {}, step {}: {} images, {} captions; right is {}\n", arguments.split,
+                                 store.path(), run.step, embeddings.images.size(), embeddings.captions.size(), rule);
+  if (run.store_fingerprint != store.fingerprint()) {
+    text +=
+        fmt::format("{} was trained on another store; identities are those of {}\n", arguments.run_dir, store.path());
+  }
+  return text;
+}
+
+// RUN/evaluations.jsonl, for muster table. A checkpoint that lies alone has no run to record in; other weights than the
+// run's own choice are looked at, not recorded.
+void record(const EvalArguments& arguments, const Store& store, EvaluationRecord record) {
+  if (is_checkpoint_folder(arguments.run_dir) || arguments.weights != "auto") return;
+  record.data = store.fingerprint();
+  record_evaluation(evaluations_path(arguments.run_dir), record);
+}
+
+void rank_rows(const RanksRequest& request, const Store& store, const SplitEmbeddings& embeddings,
+               Communicator& communicator) {
+  if (request.path.empty()) return;
+  write_all_ranks(request, embeddings.image_rows, named_images(store, embeddings), embeddings.text_rows,
+                  named_texts(store, embeddings), communicator);
+}
+
 void evaluate_run(const EvalArguments& arguments, Process& process) {
+  const bool own_place = arguments.report.empty() && !is_checkpoint_folder(arguments.run_dir);
+  const std::string report = own_place ? report_path(arguments.run_dir) : arguments.report;
+  const std::vector<std::string> inputs = {arguments.run_dir, arguments.store};
+  read_run_config(arguments.run_dir);  // says so if there is no run
+  if (!report.empty()) check_output_file("--report", report, inputs);
+  check_ranks_request(arguments.ranks, inputs);
   start_computing(process, 0);
   const Store store(arguments.store);
   const Split split = split_from_name(arguments.split);
@@ -40,44 +82,51 @@ void evaluate_run(const EvalArguments& arguments, Process& process) {
   if (split == Split::kVal && trains_on_val(run.settings.data)) {
     log_warning(fmt::format("{} was trained on val (data.train_splits)", arguments.run_dir));
   }
-  const SplitEmbeddings embeddings = embed_split(*run.model, store, split, run.settings, *communicator);
-  const EvaluationRecord record = evaluate_embeddings(embeddings, split, run.step, *communicator);
-  const std::string report = arguments.report.empty() ? report_path(arguments.run_dir) : arguments.report;
-  write_run_report(report, arguments.run_dir, run.config, store, embeddings, record, *communicator);
+  const SplitEmbeddings embeddings =
+      embed_split(*run.model, store, split, run.settings, *communicator, rule_of(arguments));
+  const EvaluationRecord result = evaluate_embeddings(embeddings, split, run.step, *communicator);
+  if (!report.empty()) {
+    write_run_report(report, arguments.run_dir, run.config, store, embeddings, result, *communicator);
+  }
+  rank_rows(arguments.ranks, store, embeddings, *communicator);
   if (process.rank() != 0) return;
-  fmt::print("{} of {}, step {}: {} images, {} captions\n{}report: {}\n", arguments.split, arguments.store, run.step,
-             embeddings.images.size(), embeddings.captions.size(),
-             format_retrieval_table(record.text_to_image, record.image_to_text), report);
+  record(arguments, store, result);
+  fmt::print("{}{}", describe_comparison(arguments, run, store, embeddings),
+             format_retrieval_table(result.text_to_image, result.image_to_text));
+  if (!report.empty()) fmt::print("report: {}\n", report);
 }
 
-// This rank's rows of a whole matrix and its identities.
-EmbeddingRows take_rows(const NamedTensors& tensors, const std::string& features, const std::string& identity,
-                        const std::string& path, const Communicator& communicator) {
-  const at::Tensor& rows = find_tensor(tensors, features, path);
-  const at::Tensor& ids = find_tensor(tensors, identity, path);
-  if (rows.dim() != 2 || ids.dim() != 1 || ids.size(0) != rows.size(0) || ids.scalar_type() != at::kLong) {
-    throw DataError(
-        fmt::format("{}: '{}' must be [n, width] floating point and '{}' [n] int64", path, features, identity));
-  }
-  const Slice own = slice_of(rows.size(0), {communicator.rank(), communicator.size()});
-  return {rows.narrow(0, own.first, own.count).to(at::kFloat).contiguous(),
-          ids.narrow(0, own.first, own.count).contiguous()};
-}
-
-void evaluate_file(const EvalArguments& arguments, Process& process) {
+// Published code often picks the checkpoint by its figures on test. Shown, so that one can compare; never saved.
+void show_best_on_test(const EvalArguments& arguments, Process& process) {
   start_computing(process, 0);
-  const NamedTensors tensors = read_safetensors(arguments.embeddings);
+  const Store store(arguments.store);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, CommConfig());
-  const EmbeddingRows images = take_rows(tensors, "image", "image_identity", arguments.embeddings, *communicator);
-  const EmbeddingRows texts = take_rows(tensors, "text", "text_identity", arguments.embeddings, *communicator);
-  const RetrievalMetrics text_to_image = evaluate_retrieval(texts, images, *communicator);
-  const RetrievalMetrics image_to_text = evaluate_retrieval(images, texts, *communicator);
-  if (text_to_image.queries == 0 || image_to_text.queries == 0) {
-    throw DataError(fmt::format("{}: no query has a positive in the gallery; check image_identity and text_identity",
-                                arguments.embeddings));
+  std::vector<EvaluationRecord> records;
+  for (const int64_t step : kept_steps(arguments.run_dir, *communicator)) {
+    const TrainedRun run =
+        load_trained_run(arguments.run_dir, std::to_string(step), weights_from_name(arguments.weights), *communicator);
+    const SplitEmbeddings embeddings =
+        embed_split(*run.model, store, Split::kTest, run.settings, *communicator, rule_of(arguments));
+    records.push_back(evaluate_embeddings(embeddings, Split::kTest, step, *communicator));
   }
-  if (process.rank() == 0)
-    fmt::print("{}\n{}", arguments.embeddings, format_retrieval_table(text_to_image, image_to_text));
+  if (process.rank() != 0) return;
+  size_t best = 0;
+  for (size_t i = 1; i < records.size(); ++i) {
+    if (records[i].text_to_image.r1 > records[best].text_to_image.r1) best = i;
+  }
+  fmt::print("R@1 of text to image on test, of each checkpoint that {} has kept\n", arguments.run_dir);
+  for (const EvaluationRecord& one : records) fmt::print("  step {:>8}  {:>6.2f}\n", one.step, one.text_to_image.r1);
+  fmt::print(
+      "step {}, SELECTED ON TEST, as published code does: higher than a choice on val would give; nothing is saved\n{}",
+      records[best].step, format_retrieval_table(records[best].text_to_image, records[best].image_to_text));
+}
+
+void evaluate(const EvalArguments& arguments, Process& process) {
+  if (!arguments.embeddings.empty()) return evaluate_embeddings_file(arguments.embeddings, arguments.ranks, process);
+  if (arguments.run_dir.empty() || arguments.store.empty()) {
+    throw ConfigError("muster eval needs --run and --data, or --embeddings; see muster eval --help");
+  }
+  return arguments.best_on_test ? show_best_on_test(arguments, process) : evaluate_run(arguments, process);
 }
 
 }  // namespace
@@ -85,25 +134,43 @@ void evaluate_file(const EvalArguments& arguments, Process& process) {
 void add_eval_command(CLI::App& app, Process& process) {
   CLI::App* command = app.add_subcommand("eval", "Print the retrieval table of a run, or of embeddings made by anyone");
   const auto arguments = std::make_shared<EvalArguments>();
-  auto* run = command->add_option("--run", arguments->run_dir, "Run folder of muster train");
+  auto* run =
+      command->add_option("--run", arguments->run_dir, "Run folder of muster train, or one checkpoint's folder");
   auto* store = command->add_option("--data", arguments->store, "Store to evaluate on");
-  command->add_option("--split", arguments->split, "train, val or test")->capture_default_str();
-  command->add_option("--checkpoint", arguments->checkpoint, "newest, best (on val), or a step")->capture_default_str();
+  auto* split = command->add_option("--split", arguments->split, "train, val or test")->capture_default_str();
+  auto* checkpoint = command->add_option("--checkpoint", arguments->checkpoint, "newest, best (on val), or a step")
+                         ->capture_default_str();
+  auto* positives = command
+                        ->add_option("--positives", arguments->positives,
+                                     "Right is the same identity, or the same image (COCO: five captions each)")
+                        ->check(CLI::IsMember({"identity", "image"}))
+                        ->capture_default_str();
   command->add_option("--weights", arguments->weights, "raw, ema (their average), or auto: ema if the run keeps one")
       ->capture_default_str();
-  command->add_option("--report", arguments->report, "Where report.html goes; default: into the run folder");
+  auto* report =
+      command->add_option("--report", arguments->report, "Where report.html goes; default: into the run folder");
+  auto* ranks = command->add_option("--ranks", arguments->ranks.path,
+                                    "Write each query's best hits, both directions: a name in .jsonl or .csv");
+  command->add_option("--top", arguments->ranks.top, "Hits a query in --ranks")
+      ->check(CLI::Range(1, 1 << 20))
+      ->needs(ranks)
+      ->capture_default_str();
+  auto* best_on_test = command
+                           ->add_flag("--best-on-test", arguments->best_on_test,
+                                      "Try every kept checkpoint on test and show the best there; saves nothing")
+                           ->excludes(split)
+                           ->excludes(checkpoint)
+                           ->excludes(report)
+                           ->excludes(ranks);
   command
       ->add_option("--embeddings", arguments->embeddings,
                    "safetensors with image, text [n, width] and image_identity, text_identity [n] int64")
       ->excludes(run)
-      ->excludes(store);
-  command->callback([arguments, &process] {
-    if (!arguments->embeddings.empty()) return evaluate_file(*arguments, process);
-    if (arguments->run_dir.empty() || arguments->store.empty()) {
-      throw ConfigError("muster eval needs --run and --data, or --embeddings; see muster eval --help");
-    }
-    evaluate_run(*arguments, process);
-  });
+      ->excludes(store)
+      ->excludes(report)
+      ->excludes(best_on_test)
+      ->excludes(positives);
+  command->callback([arguments, &process] { evaluate(*arguments, process); });
 }
 
 }  // namespace muster

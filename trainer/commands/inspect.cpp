@@ -19,6 +19,7 @@ namespace muster {
 namespace {
 
 std::string range_of(std::vector<int64_t> values) {
+  if (values.empty()) return "none";
   std::sort(values.begin(), values.end());
   return fmt::format("{} / {} / {}", with_commas(values.front()), with_commas(values[values.size() / 2]),
                      with_commas(values.back()));
@@ -91,10 +92,11 @@ void print_sample(const Store& store, int64_t rows) {
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t image = i * store.images() / rows;
     fmt::print("\nimage {}  {}  identity {} ({})  {}  {}x{}  {} bytes\n", image, split_name(store.split(image)),
-               store.identity(image), store.identity_name(store.identity(image)), store.source_path(image),
-               store.width(image), store.height(image), with_commas(store.image_size(image)));
+               store.identity(image), printable(store.identity_name(store.identity(image))),
+               printable(store.source_path(image)), store.width(image), store.height(image),
+               with_commas(store.image_size(image)));
     for (int64_t c = 0; c < store.caption_count(image); ++c) {
-      fmt::print("  \"{}\"\n", store.caption(store.first_caption(image) + c));
+      fmt::print("  \"{}\"\n", printable(store.caption(store.first_caption(image) + c)));
     }
   }
 }

@@ -20,6 +20,7 @@
 #include "launch/error.h"
 #include "launch/process.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/output_file.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/losses/objective.h"
 
@@ -217,6 +218,7 @@ void print_summary(const LossObjective& objective, const LossInputs& inputs, con
 }
 
 void loss(const LossArguments& arguments, Process& process) {
+  check_output_file("--out", arguments.out, {arguments.config, arguments.features});
   LossObjective objective(read_objective(arguments.config));
   start_computing(process, arguments.threads);
   const LossInputs inputs = read_inputs(arguments.features);

@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
+#include <iterator>
 #include <optional>
+#include <sstream>
 #include <thread>
 #include <utility>
 
@@ -13,6 +16,7 @@
 #include "launch/error.h"
 #include "launch/log.h"
 #include "trainer/checkpoint.h"
+#include "trainer/checkpoint_layout.h"
 #include "trainer/losses/objective.h"
 #include "trainer/replica.h"
 #include "trainer/run_folder.h"
@@ -20,7 +24,11 @@
 namespace muster {
 namespace {
 
-Snapshot read_checkpoint(const std::string& run_dir, const std::string& which, const CheckpointConfig& config) {
+Snapshot find_checkpoint(const std::string& run_dir, const std::string& which, const CheckpointConfig& config) {
+  if (is_checkpoint_folder(run_dir)) {
+    if (which == "newest") return read_checkpoint(run_dir);
+    throw ConfigError(fmt::format("{} is one checkpoint; leave out --checkpoint {}", run_dir, which));
+  }
   CheckpointStore checkpoints(run_dir, config);
   std::optional<Snapshot> newest = checkpoints.load_newest();
   if (!newest) throw ConfigError(fmt::format("{} holds no complete checkpoint; train it first", run_dir));
@@ -41,6 +49,11 @@ Snapshot read_checkpoint(const std::string& run_dir, const std::string& which, c
 }
 
 }  // namespace
+
+bool is_checkpoint_folder(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(path + "/" + kModelFile, error);
+}
 
 RunSettings to_settings(const RunConfig& config) {
   return {config.model(), config.data(), config.objective(), config.train(), config.comm()};
@@ -64,7 +77,7 @@ Weights weights_from_name(const std::string& name) {
 
 StoredWeights read_weights(const std::string& run_dir, const std::string& checkpoint, const RunConfig& config,
                            Weights weights) {
-  Snapshot snapshot = read_checkpoint(run_dir, checkpoint, config.train().checkpoint());
+  Snapshot snapshot = find_checkpoint(run_dir, checkpoint, config.train().checkpoint());
   const int64_t step = snapshot.state.step();
   const bool average = weights == Weights::kEma || (weights == Weights::kAuto && !snapshot.ema.empty());
   if (average && snapshot.ema.empty()) {
@@ -73,14 +86,14 @@ StoredWeights read_weights(const std::string& run_dir, const std::string& checkp
                     "themselves (raw)",
                     run_dir));
   }
-  return {average ? std::move(snapshot.ema) : std::move(snapshot.model), step};
+  return {average ? std::move(snapshot.ema) : std::move(snapshot.model), step, snapshot.state.store_fingerprint()};
 }
 
 TrainedRun load_trained_run(const std::string& run_dir, const std::string& checkpoint, Weights weights,
                             Communicator& communicator) {
   const std::string text = read_run_config(run_dir);
   const RunConfig config = load_run_config(config_path(run_dir), {});
-  TrainedRun run{to_settings(config), text, make_model(config.model(), config.train().seed()), 0};
+  TrainedRun run{to_settings(config), text, make_model(config.model(), config.train().seed()), 0, ""};
   const LossObjective objective(config.objective());
   const NamedTensors tensors = replica_tensors(*run.model, objective);
   std::string step;
@@ -88,11 +101,28 @@ TrainedRun load_trained_run(const std::string& run_dir, const std::string& check
     const StoredWeights stored = read_weights(run_dir, checkpoint, config, weights);
     copy_tensors(stored.tensors, tensors, fmt::format("{}/checkpoints step {}", run_dir, stored.step));
     step = std::to_string(stored.step);
+    run.store_fingerprint = stored.store_fingerprint;
   }
   run.step = std::stoll(broadcast_string(step, communicator, "checkpoint step"));
   broadcast_tensors(tensors, communicator, "weights");
+  run.store_fingerprint = broadcast_string(run.store_fingerprint, communicator, "store fingerprint");
   run.model->eval();
   return run;
+}
+
+std::vector<int64_t> kept_steps(const std::string& run_dir, Communicator& communicator) {
+  read_run_config(run_dir);  // says so if there is no run
+  std::string text;
+  if (communicator.rank() == 0) {
+    for (const CheckpointFolder& folder : list_checkpoints(run_dir + "/checkpoints", "")) {
+      text += std::to_string(folder.step) + " ";
+    }
+  }
+  std::istringstream words(broadcast_string(text, communicator, "kept steps"));
+  std::vector<int64_t> steps{std::istream_iterator<int64_t>(words), {}};
+  if (steps.empty()) throw ConfigError(fmt::format("{} holds no complete checkpoint; train it first", run_dir));
+  std::sort(steps.begin(), steps.end());
+  return steps;
 }
 
 }  // namespace muster

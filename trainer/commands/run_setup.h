@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "comm/communicator.h"
 #include "configs/run.pb.h"
@@ -31,10 +32,14 @@ Weights weights_from_name(const std::string& name);
 struct StoredWeights {
   NamedTensors tensors;
   int64_t step = 0;
+  std::string store_fingerprint;  // of the store it was trained on
 };
 
-// `checkpoint`: "newest", "best" (on val) or a step's number. ConfigError: no checkpoint there, or no average though
-// that is asked for.
+// A checkpoint's own folder: it carries its config, so that it can be used alone, wherever it lies.
+bool is_checkpoint_folder(const std::string& path);
+
+// `run_dir`: a run's folder, or that of one checkpoint. `checkpoint`: "newest", "best" (on val) or a step's number; a
+// checkpoint's folder has only itself. ConfigError: no checkpoint there, or no average though that is asked for.
 StoredWeights read_weights(const std::string& run_dir, const std::string& checkpoint, const RunConfig& config,
                            Weights weights);
 
@@ -44,10 +49,14 @@ struct TrainedRun {
   std::string config;  // resolved, text format
   std::shared_ptr<Model> model;
   int64_t step = 0;
+  std::string store_fingerprint;  // of the store it was trained on
 };
 
-// Collective: rank 0 reads. Errors and `checkpoint` as read_weights(). ConfigError: no run.
+// Collective: rank 0 reads. Errors and arguments as read_weights(). ConfigError: no run.
 TrainedRun load_trained_run(const std::string& run_dir, const std::string& checkpoint, Weights weights,
                             Communicator& communicator);
+
+// Collective. The steps of the checkpoints that a run has kept, ascending. ConfigError: no run, no checkpoint.
+std::vector<int64_t> kept_steps(const std::string& run_dir, Communicator& communicator);
 
 }  // namespace muster

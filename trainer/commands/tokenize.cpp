@@ -2,7 +2,6 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
-#include <iostream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,14 +20,30 @@ struct TokenizeArguments {
   int64_t context = 77;
 };
 
+constexpr size_t kMaxCaptionBytes = 1 << 20;
+
+// The next line of standard input; false at its end.
+bool next_caption(std::string& caption, int64_t line) {
+  caption.clear();
+  for (int c = std::getchar(); c != EOF; c = std::getchar()) {
+    if (c == '\n') return true;
+    caption += static_cast<char>(c);
+    if (caption.size() > kMaxCaptionBytes) {
+      throw DataError(fmt::format("standard input, line {}: longer than {} bytes; give one caption a line", line,
+                                  kMaxCaptionBytes));
+    }
+  }
+  if (std::ferror(stdin) != 0) throw DataError("standard input cannot be read");
+  return !caption.empty();
+}
+
 void tokenize(const TokenizeArguments& arguments) {
   TokenizerConfig config;
   if (!arguments.merges.empty()) config.set_merges(arguments.merges);
   const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(config);
   std::vector<int64_t> ids(static_cast<size_t>(arguments.context));
-  int64_t line_number = 0;
-  for (std::string caption; std::getline(std::cin, caption);) {
-    ++line_number;
+  std::string caption;
+  for (int64_t line_number = 1; next_caption(caption, line_number); ++line_number) {
     try {
       tokenizer->encode(caption, ids.data(), arguments.context);
     } catch (const DataError& error) {

@@ -30,6 +30,11 @@ int64_t integer(const Json& object, const char* key) {
   return found != object.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
 }
 
+std::string text(const Json& object, const char* key, const char* otherwise) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : otherwise;
+}
+
 RetrievalMetrics metrics_from(const Json& line, const char* key) {
   const auto found = line.find(key);
   if (found == line.end() || !found->is_object()) return {};
@@ -94,12 +99,16 @@ std::string to_json_line(const StepRecord& record) {
 }
 
 std::string to_json_line(const EvaluationRecord& record) {
-  return Json{{"kind", "evaluation"},
-              {"step", record.step},
-              {"split", record.split},
-              {"text_to_image", to_json(record.text_to_image)},
-              {"image_to_text", to_json(record.image_to_text)}}
-      .dump();
+  Json line{{"kind", "evaluation"},
+            {"step", record.step},
+            {"split", record.split},
+            {"text_to_image", to_json(record.text_to_image)},
+            {"image_to_text", to_json(record.image_to_text)}};
+  if (!record.data.empty()) {
+    line["data"] = record.data;
+    line["positives"] = record.positives;
+  }
+  return line.dump();
 }
 
 MetricsHistory read_metrics(const std::string& path) {
@@ -113,11 +122,22 @@ MetricsHistory read_metrics(const std::string& path) {
     } else if (parsed["kind"] == "step") {
       history.steps.push_back(step_from(parsed));
     } else if (parsed["kind"] == "evaluation") {
-      history.evaluations.push_back({integer(parsed, "step"), parsed.value("split", ""),
-                                     metrics_from(parsed, "text_to_image"), metrics_from(parsed, "image_to_text")});
+      history.evaluations.push_back({integer(parsed, "step"), text(parsed, "split", ""),
+                                     metrics_from(parsed, "text_to_image"), metrics_from(parsed, "image_to_text"),
+                                     text(parsed, "data", ""), text(parsed, "positives", "identity")});
     }
   }
   return history;
+}
+
+void record_evaluation(const std::string& path, const EvaluationRecord& record) {
+  std::string lines;
+  for (const EvaluationRecord& other : read_metrics(path).evaluations) {
+    const bool same = other.step == record.step && other.split == record.split && other.data == record.data &&
+                      other.positives == record.positives;
+    if (!same) lines += to_json_line(other) + '\n';
+  }
+  write_file_atomically(path, lines + to_json_line(record) + '\n');
 }
 
 int64_t cut_metrics(const std::string& path, int64_t last_step) {

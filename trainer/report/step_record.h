@@ -30,6 +30,8 @@ struct EvaluationRecord {
   std::string split;  // "val", "test"
   RetrievalMetrics text_to_image;
   RetrievalMetrics image_to_text;
+  std::string data = {};               // fingerprint of the store; empty: the one that the run trains on
+  std::string positives = "identity";  // what makes a gallery item right: the same "identity", or the same "image"
 };
 
 }  // namespace muster

@@ -1,0 +1,54 @@
+#include "trainer/config_fields.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <sstream>
+#include <string_view>
+
+#include <fmt/format.h>
+
+namespace muster {
+namespace {
+
+constexpr std::array<std::string_view, 9> kFree = {
+    "comm.",           "data.workers",      "data.prefetch",     "train.chunk",          "train.threads",
+    "train.log_every", "train.evaluation.", "train.checkpoint.", "data.tokenizer.merges"};
+
+}  // namespace
+
+ConfigFields list_config_fields(const std::string& text) {
+  ConfigFields fields;
+  std::vector<std::string> path;
+  std::map<std::string, int> seen;
+  std::istringstream lines(text);
+  const auto full_name = [&](const std::string& name) {
+    std::string full;
+    for (const std::string& part : path) full += part + ".";
+    return full + name;
+  };
+  const auto numbered = [&](const std::string& name) {
+    const int number = seen[full_name(name)]++;
+    return number == 0 ? name : fmt::format("{}[{}]", name, number);
+  };
+  for (std::string line; std::getline(lines, line);) {
+    line.erase(0, line.find_first_not_of(' '));
+    if (line.empty()) continue;
+    if (line == "}") {
+      if (!path.empty()) path.pop_back();
+    } else if (line.back() == '{') {
+      path.push_back(numbered(line.substr(0, line.find_last_not_of(" {") + 1)));
+    } else {
+      const size_t colon = line.find(": ");
+      fields.emplace_back(full_name(numbered(line.substr(0, colon))), line.substr(std::min(line.size(), colon + 2)));
+    }
+  }
+  return fields;
+}
+
+bool decides_results(const std::string& field) {
+  return std::none_of(kFree.begin(), kFree.end(),
+                      [&](std::string_view prefix) { return field.compare(0, prefix.size(), prefix) == 0; });
+}
+
+}  // namespace muster
