@@ -137,7 +137,7 @@ TEST_F(TraceTest, HoldsTheStepsOfTheWindowOnEveryRank) {
     }
     const std::vector<Span> first = trace.inside("training", steps[0].begin, steps[0].end);
     const auto loss = names_of(trace.inside("training", first[3].begin, first[3].end));
-    EXPECT_EQ(std::count(loss.begin(), loss.end(), "gather"), 2);  // captions' rows, identities
+    EXPECT_EQ(std::count(loss.begin(), loss.end(), "gather"), 3);  // captions' rows, identities, cosines of pairs
     EXPECT_EQ(first[1].number, json({{"rows", 3}}));
     EXPECT_EQ(first[2].number, json({{"rows", 1}}));
   }
