@@ -26,7 +26,7 @@ void fix_matrix_product_bits() {
 }
 
 // A step frees all its activations, and the next one takes as much again. Memory that is kept needs no fresh pages,
-// which the kernel would have to clear: a tenth of a small model's step.
+// which the kernel would have to clear.
 void keep_freed_memory() {
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, -1);  // never

@@ -25,6 +25,23 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxConfigBytes = 1 << 20;
 
+}  // namespace
+
+std::string config_path(const std::string& run_dir) {
+  return run_dir + "/config.textproto";
+}
+std::string report_path(const std::string& run_dir) {
+  return run_dir + "/report.html";
+}
+std::string evaluations_path(const std::string& run_dir) {
+  return run_dir + "/evaluations.jsonl";
+}
+
+bool holds_run(const std::string& run_dir) {
+  std::error_code error;
+  return fs::exists(config_path(run_dir), error) || error;
+}
+
 void check_continues(const std::string& run_dir, const std::string& there, const std::string& here) {
   const ConfigFields old_fields = list_config_fields(there);
   const ConfigFields new_fields = list_config_fields(here);
@@ -44,27 +61,6 @@ void check_continues(const std::string& run_dir, const std::string& there, const
                       run_dir, field.first, before, now, config_path(run_dir)));
     }
   }
-}
-
-}  // namespace
-
-std::string config_path(const std::string& run_dir) {
-  return run_dir + "/config.textproto";
-}
-std::string report_path(const std::string& run_dir) {
-  return run_dir + "/report.html";
-}
-std::string evaluations_path(const std::string& run_dir) {
-  return run_dir + "/evaluations.jsonl";
-}
-
-bool holds_run(const std::string& run_dir) {
-  std::error_code error;
-  return fs::exists(config_path(run_dir), error) || error;
-}
-
-void check_run_folder(const std::string& run_dir, const std::string& config) {
-  if (holds_run(run_dir)) check_continues(run_dir, read_run_config(run_dir), config);
 }
 
 void open_run_folder(const std::string& run_dir, const std::string& config) {

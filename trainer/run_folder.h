@@ -16,10 +16,11 @@ std::string evaluations_path(const std::string& run_dir);
 // Whether a run is there; true too where that cannot be told, so that reading it says why.
 bool holds_run(const std::string& run_dir);
 
-// Checks that `config` (resolved, text format) continues the run that is in the folder, if there is one; touches
-// nothing. ConfigError names the first field that decides results and differs. Fields that decide speed, memory or
-// output only may differ; they are listed in run_folder.cpp.
-void check_run_folder(const std::string& run_dir, const std::string& config);
+// Checks that a config continues the run that is in the folder. `there` and `here`: the run's config and the new one,
+// both resolved by this program and in text format, so that a field younger than the run has its default on both sides.
+// ConfigError names the first field that decides results and differs. Fields that decide speed, memory or output only
+// may differ; they are listed in run_folder.cpp.
+void check_continues(const std::string& run_dir, const std::string& there, const std::string& here);
 
 // Makes the folder if it is not there and writes the resolved config into it.
 void open_run_folder(const std::string& run_dir, const std::string& config);

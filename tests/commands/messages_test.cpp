@@ -329,5 +329,17 @@ TEST(VersionTest, NamesTheLibrariesAndFormats) {
   }
 }
 
+// Its config lacks the fields that came later; they have their defaults on both sides.
+TEST_F(MessagesTest, ARunOfAnEarlierCommitContinues) {
+  ASSERT_EQ(run_program(train("run", {"--stop-after", "2"})).exit_code, 75);
+  const std::string path = folder_ / "run/config.textproto", line = "  precision: FP32\n";
+  std::string config = read(path);
+  ASSERT_NE(config.find(line), std::string::npos) << config;
+  write(path, config.erase(config.find(line), line.size()));
+  const ProgramResult result = run_program(train());
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_NE(result.output.find("continuing"), std::string::npos) << result.output;
+}
+
 }  // namespace
 }  // namespace muster

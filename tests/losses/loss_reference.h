@@ -33,6 +33,7 @@
 #include <utility>
 #include <vector>
 
+#include "comm/local_communicator.h"
 #include "trainer/losses/objective.h"
 
 namespace muster::loss_test {
@@ -380,6 +381,14 @@ inline const std::vector<std::string>& objectives() {
     return list;
   }();
   return all;
+}
+
+// The engine itself, in a world of one and on small ragged tiles.
+inline LossResult evaluate(const std::string& text, const Batch& batch, at::ScalarType dtype) {
+  LocalCommunicator local;
+  LossObjective objective(parse_objective(text), TileShape{5, 4, 3});
+  const auto [features, labels] = slice(batch, {batch.identity.size(0)}, 0, dtype);
+  return objective.evaluate(features, labels, {}, local);
 }
 
 }  // namespace muster::loss_test

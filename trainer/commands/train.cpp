@@ -46,7 +46,10 @@ void train(const TrainArguments& arguments, Process& process) {
   if (!arguments.trace.empty()) trace = {&recorder, parse_step_window(arguments.trace)};
   start_computing(process, config.train().threads());
   install_signal_handlers(process.world_size() == 1);
-  check_run_folder(arguments.run_dir, text);
+  if (holds_run(arguments.run_dir)) {
+    const RunConfig there = load_run_config(config_path(arguments.run_dir), {});
+    check_continues(arguments.run_dir, print_run_config(there), text);
+  }
   const OpenStores open(arguments.stores);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm());
   communicator->record_to(trace.recorder);
