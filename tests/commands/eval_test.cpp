@@ -176,6 +176,7 @@ TEST_F(EvalCommand, PositivesByImageAreCocos) {
   const std::string output =
       output_of(on_run("eval", {"--split", "train", "--positives", "image", "--report", folder_ / "r.html"}));
   EXPECT_THAT(output, HasSubstr("right is the same image"));
+  EXPECT_EQ(json_lines(run() + "/evaluations.jsonl").back().at("positives"), "image");
   for (const bool by_text : {true, false}) {
     const std::string queries = by_text ? "text" : "image", gallery = by_text ? "image" : "text";
     const at::Tensor scores = cosines(queries, gallery);
