@@ -90,8 +90,9 @@ EvaluationRecord evaluate_embeddings(const SplitEmbeddings& embeddings, Split sp
   record.step = step;
   record.split = split_name(split);
   record.positives = embeddings.positives == PositiveRule::kImage ? "image" : "identity";
-  record.text_to_image = evaluate_retrieval(embeddings.text_rows, embeddings.image_rows, communicator);
-  record.image_to_text = evaluate_retrieval(embeddings.image_rows, embeddings.text_rows, communicator);
+  const BothDirections figures = evaluate_retrieval(embeddings.text_rows, embeddings.image_rows, communicator);
+  record.text_to_image = figures.text_to_image;
+  record.image_to_text = figures.image_to_text;
   return record;
 }
 

@@ -41,14 +41,14 @@ TEST(RetrievalOverMpi, FiguresAndHitsHaveTheBitsOfOneProcess) {
   const EmbeddingRows queries = normal_rows(203, 40, 300, 1);
   const EmbeddingRows gallery = normal_rows(1500, 40, 290, 2);
   LocalCommunicator alone;
-  const RetrievalMetrics figures = evaluate_retrieval(queries, gallery, alone);
+  const BothDirections figures = evaluate_retrieval(queries, gallery, alone);
   const TopK hits = top_k(queries, gallery, 5, alone);
   for (const bool even : {true, false}) {
     const std::vector<int64_t> query_rows = even ? split_rows(203, size) : uneven(203, size);
     const std::vector<int64_t> gallery_rows = even ? split_rows(1500, size) : uneven(1500, size);
     const EmbeddingRows my_queries = share(queries, query_rows, rank);
     const EmbeddingRows my_gallery = share(gallery, gallery_rows, rank);
-    const RetrievalMetrics made = evaluate_retrieval(my_queries, my_gallery, *communicator);
+    const BothDirections made = evaluate_retrieval(my_queries, my_gallery, *communicator);
     EXPECT_EQ(std::memcmp(&made, &figures, sizeof(made)), 0);
     const TopK mine = top_k(my_queries, my_gallery, 5, *communicator);
     const EmbeddingRows truth = share({hits.score, hits.index}, query_rows, rank);

@@ -35,29 +35,49 @@ void expect_near(const RetrievalMetrics& made, const RetrievalMetrics& truth) {
   EXPECT_EQ(made.skipped, truth.skipped);
 }
 
-RetrievalMetrics evaluate_alone(const EmbeddingRows& queries, const EmbeddingRows& gallery) {
+BothDirections evaluate_alone(const EmbeddingRows& texts, const EmbeddingRows& images) {
   LocalCommunicator alone;
-  return evaluate_retrieval(queries, gallery, alone);
+  return evaluate_retrieval(texts, images, alone);
+}
+
+void expect_equals_brute_force(const EmbeddingRows& texts, const EmbeddingRows& images) {
+  const BothDirections made = evaluate_alone(texts, images);
+  expect_near(made.text_to_image, true_metrics(texts, images));
+  expect_near(made.image_to_text, true_metrics(images, texts));
+}
+
+bool same_bits(const BothDirections& a, const BothDirections& b) {
+  return std::memcmp(&a, &b, sizeof(a)) == 0;
 }
 
 TEST(EvaluateRetrieval, EqualsBruteForceWhereTiesDecide) {
   const EmbeddingRows queries = exact_rows(kQueries, 20, 500, 1);
   const EmbeddingRows gallery = exact_rows(kGallery, 20, 480, 2);
-  const RetrievalMetrics truth = true_metrics(queries, gallery);
-  EXPECT_GT(truth.skipped, 0);
-  expect_near(evaluate_alone(queries, gallery), truth);
+  EXPECT_GT(true_metrics(queries, gallery).skipped, 0);
+  EXPECT_GT(true_metrics(gallery, queries).skipped, 0);
+  expect_equals_brute_force(queries, gallery);
 }
 
 TEST(EvaluateRetrieval, EqualsBruteForceOnRealNumbers) {
   const EmbeddingRows queries = normal_rows(150, 65, 100, 3);
   const EmbeddingRows gallery = normal_rows(400, 65, 100, 4);
-  expect_near(evaluate_alone(queries, gallery), true_metrics(queries, gallery));
+  expect_equals_brute_force(queries, gallery);
 }
 
 TEST(EvaluateRetrieval, EqualsBruteForceWithHundredsOfPositives) {
   const EmbeddingRows queries = exact_rows(40, 20, 3, 5);
   const EmbeddingRows gallery = exact_rows(kGallery, 20, 5, 6);
-  expect_near(evaluate_alone(queries, gallery), true_metrics(queries, gallery));
+  expect_equals_brute_force(queries, gallery);
+}
+
+// 17 columns: a strip of one; 250 to 270 positives: both ways of counting, side by side in one strip.
+TEST(EvaluateRetrieval, EqualsBruteForceWithListsOfAllLengths) {
+  const EmbeddingRows images = exact_rows(17, 20, 6, 14);
+  EmbeddingRows texts = exact_rows(1100, 20, 6, 15);
+  auto* identity = texts.identity.mutable_data_ptr<int64_t>();
+  for (int64_t r = 0; r < 1100; ++r) identity[r] = r < 520 ? r % 2 : r < 776 ? 2 : r < 1031 ? 3 : r < 1032 ? 4 : 7;
+  expect_equals_brute_force(texts, images);
+  expect_equals_brute_force(images, texts);
 }
 
 TEST(EvaluateRetrieval, AllEqualRowsRankByIndex) {
@@ -67,35 +87,41 @@ TEST(EvaluateRetrieval, AllEqualRowsRankByIndex) {
   gallery.identity.mutable_data_ptr<int64_t>()[1234] = 9;
   EmbeddingRows query = row;
   query.identity.mutable_data_ptr<int64_t>()[0] = 9;
-  const RetrievalMetrics made = evaluate_alone(query, gallery);
+  const RetrievalMetrics made = evaluate_alone(query, gallery).text_to_image;
   EXPECT_EQ(made.r1, 0);
   EXPECT_EQ(made.r5, 100);
   EXPECT_DOUBLE_EQ(made.map, 100 * (1.0 / 4 + 2.0 / 1235) / 2);
   EXPECT_DOUBLE_EQ(made.minp, 100 * 2.0 / 1235);
+  const RetrievalMetrics back = evaluate_alone(gallery, query).image_to_text;
+  EXPECT_EQ(std::memcmp(&back, &made, sizeof(made)), 0);
 }
 
 TEST(EvaluateRetrieval, ScaleOfRowsDoesNotMatter) {
   const EmbeddingRows queries = exact_rows(kQueries, 20, 500, 1);
   const EmbeddingRows gallery = exact_rows(kGallery, 20, 480, 2);
   EmbeddingRows scaled{queries.features.mul(1048576.0), queries.identity};
-  expect_near(evaluate_alone(scaled, gallery), true_metrics(queries, gallery));
+  expect_equals_brute_force(scaled, gallery);
 }
 
 TEST(EvaluateRetrieval, NoPositivesAtAll) {
   EmbeddingRows queries = exact_rows(5, 20, 3, 1);
   const EmbeddingRows gallery = exact_rows(7, 20, 3, 2);
   queries.identity = queries.identity.add(100);
-  const RetrievalMetrics made = evaluate_alone(queries, gallery);
-  EXPECT_EQ(made.queries, 0);
-  EXPECT_EQ(made.skipped, 5);
-  EXPECT_EQ(made.map, 0);
+  const BothDirections made = evaluate_alone(queries, gallery);
+  EXPECT_EQ(made.text_to_image.queries, 0);
+  EXPECT_EQ(made.text_to_image.skipped, 5);
+  EXPECT_EQ(made.text_to_image.map, 0);
+  EXPECT_EQ(made.image_to_text.skipped, 7);
 }
 
 TEST(EvaluateRetrieval, NothingToSearch) {
   const EmbeddingRows queries = exact_rows(5, 20, 3, 1);
-  EXPECT_EQ(evaluate_alone(queries, slice(queries, 0, 0)).skipped, 5);
-  EXPECT_EQ(evaluate_alone(slice(queries, 0, 0), queries).gallery, 5);
-  EXPECT_EQ(evaluate_alone(slice(queries, 0, 0), slice(queries, 0, 0)).queries, 0);
+  const EmbeddingRows nothing = slice(queries, 0, 0);
+  EXPECT_EQ(evaluate_alone(queries, nothing).text_to_image.skipped, 5);
+  EXPECT_EQ(evaluate_alone(queries, nothing).image_to_text.gallery, 5);
+  EXPECT_EQ(evaluate_alone(nothing, queries).text_to_image.gallery, 5);
+  EXPECT_EQ(evaluate_alone(nothing, queries).image_to_text.skipped, 5);
+  EXPECT_EQ(evaluate_alone(nothing, nothing).text_to_image.queries, 0);
 }
 
 struct Cut {
@@ -106,19 +132,28 @@ struct Cut {
 class Cuts : public testing::TestWithParam<Cut> {
  protected:
   int size() const { return static_cast<int>(GetParam().queries.size()); }
+
+  void expect_bits_of_one_process(const EmbeddingRows& texts, const EmbeddingRows& images) {
+    const BothDirections alone = evaluate_alone(texts, images);
+    run_ranks(size(), [&](Communicator& communicator) {
+      const BothDirections made =
+          evaluate_retrieval(share(texts, GetParam().queries, communicator.rank()),
+                             share(images, GetParam().gallery, communicator.rank()), communicator);
+      if (!same_bits(made, alone)) throw std::runtime_error("the figures differ from one process's");
+    });
+  }
 };
 
 TEST_P(Cuts, FiguresHaveTheBitsOfOneProcess) {
-  const EmbeddingRows queries = normal_rows(kQueries, 33, 300, 8);
-  const EmbeddingRows gallery = normal_rows(kGallery, 33, 290, 9);
-  const RetrievalMetrics alone = evaluate_alone(queries, gallery);
-  run_ranks(size(), [&](Communicator& communicator) {
-    const RetrievalMetrics made =
-        evaluate_retrieval(share(queries, GetParam().queries, communicator.rank()),
-                           share(gallery, GetParam().gallery, communicator.rank()), communicator);
-    if (std::memcmp(&made, &alone, sizeof(made)) != 0)
-      throw std::runtime_error("the figures differ from one process's");
-  });
+  expect_bits_of_one_process(normal_rows(kQueries, 33, 300, 8), normal_rows(kGallery, 33, 290, 9));
+}
+
+TEST_P(Cuts, FiguresHaveTheBitsOfOneProcessWhereTiesDecide) {
+  expect_bits_of_one_process(exact_rows(kQueries, 20, 300, 16), exact_rows(kGallery, 20, 290, 17));
+}
+
+TEST_P(Cuts, FiguresHaveTheBitsOfOneProcessWithHundredsOfPositives) {
+  expect_bits_of_one_process(exact_rows(kQueries, 20, 1, 18), exact_rows(kGallery, 20, 2, 19));
 }
 
 TEST_P(Cuts, BestHitsAreThoseOfBruteForce) {
@@ -223,7 +258,7 @@ TEST(EvaluateRetrieval, EqualsIrrasEvaluator) {
   run_reference_python(kIrraRank, {folder / "rows.safetensors", folder / "metrics.json"});
   std::ifstream file(folder / "metrics.json");
   const nlohmann::json irra = nlohmann::json::parse(file);
-  const RetrievalMetrics made = evaluate_alone(queries, gallery);
+  const RetrievalMetrics made = evaluate_alone(queries, gallery).text_to_image;
   EXPECT_NEAR(made.r1, irra["r1"], 1e-9);
   EXPECT_NEAR(made.r5, irra["r5"], 1e-9);
   EXPECT_NEAR(made.r10, irra["r10"], 1e-9);

@@ -102,5 +102,21 @@ TEST(Count, GreaterAndGreaterEqual) {
   EXPECT_EQ(count_greater_equal(scores.data(), 0, 7), 0);
 }
 
+TEST(Count, AStripCountsEachColumnForItself) {
+  constexpr int64_t kStride = kStripColumns + 3, kQueries = 7, kLists = 3;
+  std::vector<float> scores, thresholds;
+  for (int64_t i = 0; i < kQueries * kStride; ++i) scores.push_back(static_cast<float>(i * 37 % 11));
+  for (int64_t i = 0; i < kLists * kStripColumns; ++i) thresholds.push_back(static_cast<float>(i * 5 % 13));
+  std::vector<uint32_t> counts(thresholds.size(), 100);
+  count_strip(scores.data(), kStride, kQueries, thresholds.data(), kLists, counts.data());
+  for (int64_t i = 0; i < kLists * kStripColumns; ++i) {
+    uint32_t truth = 100;
+    for (int64_t q = 0; q < kQueries; ++q) {
+      if (scores[static_cast<size_t>(q * kStride + i % kStripColumns)] >= thresholds[static_cast<size_t>(i)]) ++truth;
+    }
+    EXPECT_EQ(counts[static_cast<size_t>(i)], truth) << i;
+  }
+}
+
 }  // namespace
 }  // namespace muster

@@ -11,8 +11,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <fstream>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,7 +19,9 @@
 #include "launch/error.h"
 #include "launch/process.h"
 #include "trainer/commands/bench_data.h"
+#include "trainer/commands/bench_retrieval.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/resident_memory.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/commands/stopwatch.h"
 #include "trainer/losses/objective.h"
@@ -39,25 +39,6 @@ struct BenchArguments {
   int runs = 5;
   std::string objective = "term { info_nce { positives: IDENTITY } }";
 };
-
-// A line of /proc/self/status, in MiB.
-double memory_mib(const std::string& field) {
-  std::ifstream status("/proc/self/status");
-  std::string word;
-  while (status >> word) {
-    double kib = 0;
-    if (word == field + ":" && status >> kib) return kib / 1024;
-  }
-  throw DataError(fmt::format("/proc/self/status has no {}: memory cannot be measured here", field));
-}
-
-// How far the resident set rises above its present size while `work` runs, in MiB.
-double peak_growth_mib(const std::function<void()>& work) {
-  std::ofstream("/proc/self/clear_refs") << "5";
-  const double before = memory_mib("VmRSS");
-  work();
-  return memory_mib("VmHWM") - before;
-}
 
 Features draw_features(int64_t batch, int64_t width) {
   at::Generator generator = at::detail::createCPUGenerator(1);
@@ -159,6 +140,7 @@ void add_bench_command(CLI::App& app, Process& process) {
   CLI::App* command = app.add_subcommand("bench", "Measure a part on this machine");
   command->require_subcommand(1);
   add_bench_step(*command, process);
+  add_bench_retrieval(*command, process);
   add_data_benchmarks(*command, process);
   CLI::App* loss =
       command->add_subcommand("loss", "Time and memory of the global loss against four bare matrix products");

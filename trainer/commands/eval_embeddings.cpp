@@ -71,8 +71,7 @@ void evaluate_embeddings_file(const std::string& path, const RanksRequest& ranks
   const std::unique_ptr<Communicator> communicator = make_communicator(process, CommConfig());
   const FileSide images = take_side(tensors, "image", "image_identity", path, *communicator);
   const FileSide texts = take_side(tensors, "text", "text_identity", path, *communicator);
-  const RetrievalMetrics text_to_image = evaluate_retrieval(texts.own, images.own, *communicator);
-  const RetrievalMetrics image_to_text = evaluate_retrieval(images.own, texts.own, *communicator);
+  const auto [text_to_image, image_to_text] = evaluate_retrieval(texts.own, images.own, *communicator);
   if (text_to_image.queries == 0 || image_to_text.queries == 0) {
     throw DataError(
         fmt::format("{}: no query has a positive in the gallery; check image_identity and text_identity", path));

@@ -19,6 +19,15 @@ namespace {
 // What each rank tells the others about one side.
 enum Field { kRows, kWidth, kNonFinite, kFields };
 
+std::vector<double> inverse_norms(const at::Tensor& rows, int64_t width) {
+  std::vector<double> norms(static_cast<size_t>(rows.size(0)));
+  const auto* row = rows.const_data_ptr<float>();
+  at::parallel_for(0, rows.size(0), 256, [&](int64_t first, int64_t last) {
+    for (int64_t r = first; r < last; ++r) norms[static_cast<size_t>(r)] = inverse_norm(row + r * width, width);
+  });
+  return norms;
+}
+
 void describe(const EmbeddingRows& side, int64_t* fields) {
   const at::Tensor& features = side.features;
   if (features.dim() != 2 || features.scalar_type() != at::kFloat || !features.device().is_cpu()) {
@@ -26,12 +35,8 @@ void describe(const EmbeddingRows& side, int64_t* fields) {
   }
   fields[kRows] = features.size(0);
   fields[kWidth] = features.size(0) == 0 ? -1 : features.size(1);
-  const at::Tensor rows = features.contiguous();
-  fields[kNonFinite] = 0;
-  for (int64_t r = 0; r < rows.size(0); ++r) {
-    const double scale = inverse_norm(rows.const_data_ptr<float>() + r * rows.size(1), rows.size(1));
-    if (!std::isfinite(scale)) ++fields[kNonFinite];
-  }
+  const std::vector<double> norms = inverse_norms(features.contiguous(), features.size(1));
+  fields[kNonFinite] = std::count_if(norms.begin(), norms.end(), [](double norm) { return !std::isfinite(norm); });
 }
 
 // The one width of all sides that have rows.
@@ -108,11 +113,7 @@ at::Tensor gather_rows(const at::Tensor& local, const std::vector<int64_t>& rows
 }
 
 UnitRows::UnitRows(const at::Tensor& features, int64_t width)
-    : features_(features.contiguous()), width_(width), scales_(static_cast<size_t>(features.size(0))) {
-  for (int64_t r = 0; r < size(); ++r) {
-    scales_[static_cast<size_t>(r)] = inverse_norm(features_.const_data_ptr<float>() + r * width_, width_);
-  }
-}
+    : features_(features.contiguous()), width_(width), scales_(inverse_norms(features_, width)) {}
 
 void UnitRows::copy(int64_t row, float* unit) const {
   scale_row(features_.const_data_ptr<float>() + row * width_, scales_[static_cast<size_t>(row)], width_, unit);
@@ -152,21 +153,20 @@ void BlockScorer::score(const GalleryBlock& block, const VisitScores& visit) {
                  panels_.data() + row * width_);
     }
   });
-  // Rows a power of two apart would share a few sets of the first-level cache.
-  const int64_t stride = width_ + 16;
+  const int64_t stride = width_ + 16;  // as kScoreStride
   const int64_t groups = (queries_.size() + kGroupRows - 1) / kGroupRows;
   at::parallel_for(0, groups, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> unit(static_cast<size_t>(kGroupRows * stride));
-    std::vector<float> scores(static_cast<size_t>(kGroupRows * kBlockRows));
+    std::vector<float> scores(static_cast<size_t>(kGroupRows * kScoreStride));
     for (int64_t g = begin; g < end; ++g) {
       const int64_t first = g * kGroupRows;
       const int64_t count = std::min(kGroupRows, queries_.size() - first);
       for (int64_t q = 0; q < count; ++q) queries_.copy(first + q, unit.data() + q * stride);
       for (int64_t p = 0; p < panels; ++p) {
         score_panel(unit.data(), stride, width_, panels_.data() + p * kPanelRows * width_,
-                    scores.data() + p * kPanelRows, kBlockRows);
+                    scores.data() + p * kPanelRows, kScoreStride);
       }
-      visit(first, count, scores.data());
+      visit(at::get_thread_num(), first, count, scores.data());
     }
   });
 }

@@ -54,10 +54,14 @@ inline constexpr int64_t kBlockRows = 1024;
 void for_each_gallery_block(const UnitRows& local, const RetrievalShape& shape, Communicator& communicator,
                             const std::function<void(const GalleryBlock&)>& visit);
 
-// Scores of `count` consecutive queries against one block: scores[q * kBlockRows + r].
-using VisitScores = std::function<void(int64_t first_query, int64_t count, const float* scores)>;
+// Rows a power of two apart would share a few sets of the first-level cache.
+inline constexpr int64_t kScoreStride = kBlockRows + 16;
 
-// Scores this rank's queries against a block, a few at a time, each once; calls visit from several threads.
+// Scores of `count` consecutive queries against one block: scores[q * kScoreStride + r].
+using VisitScores = std::function<void(int worker, int64_t first_query, int64_t count, const float* scores)>;
+
+// Scores this rank's queries against a block, a few at a time, each once. Calls visit from several threads, by the
+// names of 0 <= worker < at::get_num_threads(); the queries of a worker ascend.
 class BlockScorer {
  public:
   BlockScorer(const UnitRows& queries, int64_t width);

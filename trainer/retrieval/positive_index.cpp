@@ -21,10 +21,14 @@ PositiveIndex::PositiveIndex(const int64_t* identities, int64_t count) : items_(
   begins_.push_back(count);
 }
 
-PositiveIndex::Span PositiveIndex::of(int64_t identity) const {
+int64_t PositiveIndex::number(int64_t identity) const {
   const auto found = std::lower_bound(identities_.begin(), identities_.end(), identity);
-  if (found == identities_.end() || *found != identity) return {items_.data(), items_.data()};
-  const auto position = static_cast<size_t>(found - identities_.begin());
+  return found == identities_.end() || *found != identity ? -1 : found - identities_.begin();
+}
+
+PositiveIndex::Span PositiveIndex::of_number(int64_t number) const {
+  if (number < 0) return {items_.data(), items_.data()};
+  const auto position = static_cast<size_t>(number);
   return {items_.data() + begins_[position], items_.data() + begins_[position + 1]};
 }
 

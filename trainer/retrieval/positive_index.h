@@ -19,7 +19,12 @@ class PositiveIndex {
     const uint32_t* end() const { return last; }
     int64_t size() const { return last - first; }
   };
-  Span of(int64_t identity) const;
+  Span of(int64_t identity) const { return of_number(number(identity)); }
+
+  // The distinct identities are numbered upwards from 0.
+  int64_t identities() const { return static_cast<int64_t>(identities_.size()); }
+  int64_t number(int64_t identity) const;  // -1 if no item has it
+  Span of_number(int64_t number) const;    // nothing for -1
 
  private:
   std::vector<uint32_t> items_;      // by identity, then index

@@ -5,8 +5,9 @@
 // first.
 //
 // Rows of all ranks together, in rank order, are the global rows; a rank may have any number of them, none included.
-// Each rank ranks its own queries, so an even cut is the fastest. Memory beyond the inputs: some MiB of tiles, one
-// entry a positive pair (or a kept hit) of this rank's queries, 16 bytes a gallery item.
+// Each rank scores its own texts (top_k(): queries) against everything, so an even cut is the fastest. Memory beyond
+// the inputs: some MiB of tiles, some words a positive pair (or a kept hit) of this rank's texts and of 1024 images,
+// some words a row of all ranks.
 //
 // All functions are collective. They throw, on every rank alike, NonFiniteError naming the number of rows that are not
 // finite, and DataError for widths that differ between ranks or between queries and gallery.
@@ -26,9 +27,13 @@ struct EmbeddingRows {
   at::Tensor identity;  // [n] int64; top_k() does not look at it
 };
 
-// The same on every rank, equal bits for any world size.
-RetrievalMetrics evaluate_retrieval(const EmbeddingRows& queries, const EmbeddingRows& gallery,
-                                    Communicator& communicator);
+struct BothDirections {
+  RetrievalMetrics text_to_image;
+  RetrievalMetrics image_to_text;
+};
+
+// The same on every rank, equal bits for any world size. One pass over the scores serves both directions.
+BothDirections evaluate_retrieval(const EmbeddingRows& texts, const EmbeddingRows& images, Communicator& communicator);
 
 struct TopK {
   at::Tensor index;  // [n, min(k, gallery)] int64, global gallery rows, best first

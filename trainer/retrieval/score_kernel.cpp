@@ -180,4 +180,17 @@ MUSTER_CLONES int64_t count_greater_equal(const float* scores, int64_t count, fl
   return greater;
 }
 
+MUSTER_CLONES void count_strip(const float* scores, int64_t score_stride, int64_t queries, const float* thresholds,
+                               int64_t lists, uint32_t* counts) {
+  for (int64_t k = 0; k < lists; ++k, thresholds += kStripColumns, counts += kStripColumns) {
+    int32_t sums[kStripColumns] = {};
+    for (int64_t q = 0; q < queries; ++q) {
+      const float* row = scores + q * score_stride;
+#pragma omp simd
+      for (int64_t c = 0; c < kStripColumns; ++c) sums[c] += row[c] >= thresholds[c] ? 1 : 0;
+    }
+    for (int64_t c = 0; c < kStripColumns; ++c) counts[c] += static_cast<uint32_t>(sums[c]);
+  }
+}
+
 }  // namespace muster

@@ -11,6 +11,7 @@ namespace muster {
 
 inline constexpr int64_t kPanelRows = 32;  // gallery rows scored together
 inline constexpr int64_t kGroupRows = 12;  // queries scored together
+inline constexpr int64_t kStripColumns = 16;
 
 // 1 / max(|row|, 1e-12), summed in double; NaN if anything in the row is not finite.
 double inverse_norm(const float* row, int64_t width);
@@ -31,6 +32,11 @@ void score_pairs(const float* query, const float* const* rows, int64_t count, in
 // How many of scores[0 .. count) are greater than (or equal to) the threshold.
 int64_t count_greater(const float* scores, int64_t count, float threshold);
 int64_t count_greater_equal(const float* scores, int64_t count, float threshold);
+
+// counts[k * kStripColumns + c] += how many of scores[q * score_stride + c], q < queries, are at least
+// thresholds[k * kStripColumns + c]; for kStripColumns columns c and k < lists.
+void count_strip(const float* scores, int64_t score_stride, int64_t queries, const float* thresholds, int64_t lists,
+                 uint32_t* counts);
 
 // The variants score_panel() chooses from, best first, for the test that they agree. Null where the CPU lacks it.
 using ScorePanel = void (*)(const float*, int64_t, int64_t, const float*, float*, int64_t);

@@ -49,9 +49,9 @@ TopK top_k(const EmbeddingRows& queries, const EmbeddingRows& gallery, int64_t k
   std::vector<std::vector<Hit>> best(static_cast<size_t>(unit_queries.size()));
   BlockScorer scorer(unit_queries, shape.width);
   for_each_gallery_block(unit_gallery, shape, communicator, [&](const GalleryBlock& block) {
-    scorer.score(block, [&](int64_t first, int64_t count, const float* scores) {
+    scorer.score(block, [&](int /*worker*/, int64_t first, int64_t count, const float* scores) {
       for (int64_t q = 0; q < count; ++q) {
-        keep_best(scores + q * kBlockRows, block, static_cast<size_t>(kept), best[static_cast<size_t>(first + q)]);
+        keep_best(scores + q * kScoreStride, block, static_cast<size_t>(kept), best[static_cast<size_t>(first + q)]);
       }
     });
   });
