@@ -42,6 +42,7 @@ int run(int argc, char** argv, Process& process) {
   app.get_formatter()->column_width(34);
   add_import_command(app, process);
   add_synth_command(app, process);
+  add_doctor_command(app, process);
   add_inspect_command(app, process);
   add_tokenize_command(app, process);
   add_train_command(app, process);
@@ -55,17 +56,20 @@ int run(int argc, char** argv, Process& process) {
       app.get_subcommands([&](const CLI::App* command) { return command->get_name() == argv[1]; }).empty()) {
     throw ConfigError(fmt::format("unknown command '{}'; muster --help lists the commands", argv[1]));
   }
+  int exit_code = 0;
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& request) {  // --help, --version
     return process.rank() == 0 ? app.exit(request) : 0;
+  } catch (const CLI::RuntimeError& outcome) {  // all was said, and it is not good
+    exit_code = outcome.get_exit_code();
   } catch (const CLI::ParseError& error) {
     return fail(process, ExitCode::kBadInput, fmt::format("{}; see muster --help", error.what()));
   }
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
     throw DataError("cannot write standard output; what was printed is not complete");
   }
-  return 0;
+  return exit_code;
 }
 
 }  // namespace

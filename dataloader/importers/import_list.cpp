@@ -1,10 +1,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <limits>
 #include <optional>
-#include <unordered_map>
 #include <utility>
 
 #include "dataloader/formats/atomic_file.h"
@@ -24,20 +22,6 @@ namespace {
 constexpr size_t kRowsAhead = 8;  // a thread; bounds the images in memory
 constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
 constexpr double kCheckingShare = 0.85;  // of the time, decoding against copying
-
-// Refuses the second row of an image.
-void refuse_duplicates(ImportList& list) {
-  std::unordered_map<std::string, const ImportRow*> first_of;
-  for (ImportRow& row : list.rows) {
-    if (!row.refusal.empty()) continue;
-    const std::string place = row.container < 0 ? "" : list.containers[static_cast<size_t>(row.container)] + ":";
-    const auto [first, is_new] =
-        first_of.emplace(place + std::filesystem::path(row.image).lexically_normal().string(), &row);
-    if (is_new) continue;
-    row.refusal =
-        "image " + row.image + " was listed before (" + first->second->where + "); give all its captions in one row";
-  }
-}
 
 // One rank's part of an import. The ranks take blocks of rows, then shards, in rounds; they meet after each.
 class Import {
@@ -233,7 +217,6 @@ class Import {
 
 ImportReport import_list(ImportList list, const std::string& out, const ImportOptions& options,
                          const ImportRanks& ranks) {
-  if (list.rows.empty()) throw DataError(list.source + ": the list is empty; it names no image");
   refuse_duplicates(list);
   std::optional<PartialFolder> folder;
   if (ranks.shard.rank == 0) folder.emplace(out, PartialFolder::Leftovers::kKeep);

@@ -90,6 +90,9 @@ struct ImportReport {
 ImportReport import_list(ImportList list, const std::string& out, const ImportOptions& options,
                          const ImportRanks& ranks = {});
 
+// Refuses the second row of an image. DataError: the list names no image.
+void refuse_duplicates(ImportList& list);
+
 // `count` identities of the list that are in train and in no other split become val, all their images with them. Which
 // ones depends on the seed and the identities' names alone: those of the lowest keyed hash. ConfigError: the list has a
 // val split, or not more than `count` such identities.

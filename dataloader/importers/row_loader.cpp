@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include "dataloader/formats/file.h"
 #include "dataloader/image.h"
@@ -15,18 +16,6 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxImageFileBytes = uint64_t{1} << 28;
 constexpr char kSkipHint[] = " (--skip-bad refuses such images and goes on)";
-
-std::vector<uint8_t> read_piece(const InputFile& file, uint64_t begin, uint64_t bytes, const std::string& name) {
-  if (bytes == 0) throw DataError(name + " is empty");
-  if (bytes > kMaxImageFileBytes) {
-    throw DataError(name + " has " + std::to_string(bytes) + " bytes; images may have " +
-                    std::to_string(kMaxImageFileBytes));
-  }
-  if (begin > file.size() || bytes > file.size() - begin) throw DataError(file.path() + " became shorter");
-  std::vector<uint8_t> contents(bytes);
-  file.read(contents.data(), contents.size(), begin);
-  return contents;
-}
 
 }  // namespace
 
@@ -62,15 +51,48 @@ std::string RowLoader::find(const ImportRow& row) const {
   return path;
 }
 
-std::vector<uint8_t> RowLoader::read(const ImportRow& row) const {
-  const std::string path = row.container < 0 ? find(row) : "";
+// Where an image lies: an open file and a range of it that holds something.
+struct RowLoader::Piece {
+  InputFile file;
+  uint64_t begin = 0, bytes = 0;
+};
+
+RowLoader::Piece RowLoader::open(const ImportRow& row) const {
+  const bool whole = row.container < 0;
+  const std::string path = whole ? find(row) : containers_[static_cast<size_t>(row.container)];
   try {
-    const InputFile file(row.container < 0 ? path : containers_[static_cast<size_t>(row.container)]);
-    const bool whole = row.container < 0;
-    return read_piece(file, whole ? 0 : row.begin, whole ? file.size() : row.bytes, row.image);
+    InputFile file(path);
+    const uint64_t begin = whole ? 0 : row.begin, bytes = whole ? file.size() : row.bytes;
+    if (bytes == 0) throw DataError(row.image + " is empty");
+    if (bytes > kMaxImageFileBytes) {
+      throw DataError(row.image + " has " + std::to_string(bytes) + " bytes; images may have " +
+                      std::to_string(kMaxImageFileBytes));
+    }
+    if (begin > file.size() || bytes > file.size() - begin) throw DataError(file.path() + " became shorter");
+    return {std::move(file), begin, bytes};
   } catch (const DataError& error) {
     throw DataError(row.where + ": " + error.what() + kSkipHint);
   }
+}
+
+bool RowLoader::is_missing(const ImportRow& row) const {
+  std::error_code error;
+  return row.container < 0 && !fs::exists(fs::path(root_) / row.image, error);
+}
+
+uint64_t RowLoader::size(const ImportRow& row) const {
+  return open(row).bytes;
+}
+
+std::vector<uint8_t> RowLoader::read(const ImportRow& row) const {
+  const Piece piece = open(row);
+  std::vector<uint8_t> bytes(piece.bytes);
+  try {
+    piece.file.read(bytes.data(), bytes.size(), piece.begin);
+  } catch (const DataError& error) {
+    throw DataError(row.where + ": " + error.what() + kSkipHint);
+  }
+  return bytes;
 }
 
 RowLoader::Size RowLoader::check(const ImportRow& row, const std::vector<uint8_t>& bytes) const {

@@ -18,6 +18,11 @@ class RowLoader {
   // The bytes of the image file. DataError, opening with row.where: the image is missing, outside the root, unreadable.
   std::vector<uint8_t> read(const ImportRow& row) const;
 
+  // Nothing is at the row's path (what lies in a container is there).
+  bool is_missing(const ImportRow& row) const;
+  // The bytes of the image file, of which none is read. DataError as read().
+  uint64_t size(const ImportRow& row) const;
+
   // Throws what is wrong with these bytes as an image, opening with row.where; else gives its width and height.
   struct Size {
     int width = 0;
@@ -26,7 +31,9 @@ class RowLoader {
   Size check(const ImportRow& row, const std::vector<uint8_t>& bytes) const;
 
  private:
+  struct Piece;
   std::string find(const ImportRow& row) const;
+  Piece open(const ImportRow& row) const;
 
   std::string root_;  // without symbolic links, ends in a slash; empty: no row needs it
   const std::vector<std::string>& containers_;

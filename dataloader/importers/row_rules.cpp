@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <unordered_map>
 #include <utility>
 
 #include "dataloader/formats/hashes.h"
@@ -43,6 +44,20 @@ void hold_out_identities(ImportList& list, int64_t count, uint64_t seed) {
   for (int64_t i = 0; i < count; ++i) chosen[drawn[static_cast<size_t>(i)].second] = true;
   for (ImportRow& row : list.rows) {
     if (chosen.count(row.identity) > 0) row.split = Split::kVal;
+  }
+}
+
+void refuse_duplicates(ImportList& list) {
+  if (list.rows.empty()) throw DataError(list.source + ": the list is empty; it names no image");
+  std::unordered_map<std::string, const ImportRow*> first_of;
+  for (ImportRow& row : list.rows) {
+    if (!row.refusal.empty()) continue;
+    const std::string place = row.container < 0 ? "" : list.containers[static_cast<size_t>(row.container)] + ":";
+    const auto [first, is_new] =
+        first_of.emplace(place + std::filesystem::path(row.image).lexically_normal().string(), &row);
+    if (is_new) continue;
+    row.refusal =
+        "image " + row.image + " was listed before (" + first->second->where + "); give all its captions in one row";
   }
 }
 

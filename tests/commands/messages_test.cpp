@@ -208,6 +208,28 @@ TEST_F(MessagesTest, ImportOfPublishedSets) {
                  {muster_program(), "import", "webdataset", folder_ / "y-{0..3}.tar", "--out", folder_ / "imported"});
 }
 
+TEST_F(MessagesTest, DoctorOfWhatIsNoDataSet) {
+  const auto doctor = [&](const std::string& path) {
+    return std::vector<std::string>{muster_program(), "doctor", "data", folder_ / path};
+  };
+  expect_message("doctor of nothing", doctor("absent"));
+  fs::create_directories(folder_ / "folder");
+  expect_message("doctor of an empty folder", doctor("folder"));
+  write(folder_ / "folder/notes.txt", "a\n");
+  expect_message("doctor of another folder", doctor("folder"));
+  expect_message("doctor of a picture", doctor("good.jpg"));
+  write(folder_ / "folder/x.tar.gz", "\x1f\x8b\x08 gzip");
+  expect_message("doctor of a compressed file", doctor("folder/x.tar.gz"));
+  write(folder_ / "folder/a.csv", "image,caption\n");
+  write(folder_ / "folder/b.jsonl", "{}");
+  expect_message("doctor of two lists", doctor("folder"));
+  write(folder_ / "folder/list.json", "[1]");
+  expect_message("doctor of a list of another name", doctor("folder/list.json"));
+  fs::create_directories(folder_ / "set");
+  write(folder_ / "set/caption_all.json", R"([{"id": 1, "file_path": "a.jpg", "captions": ["a"]}])");
+  expect_message("doctor of caption_all.json", doctor("set"));
+}
+
 // Each rank meets the first bad row; one line is said.
 TEST_F(MessagesTest, ImportUnderMpirun) {
   std::string lines;

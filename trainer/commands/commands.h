@@ -12,6 +12,7 @@ class Process;
 
 void add_import_command(CLI::App& app, Process& process);
 void add_synth_command(CLI::App& app, Process& process);
+void add_doctor_command(CLI::App& app, Process& process);
 void add_inspect_command(CLI::App& app, Process& process);
 void add_tokenize_command(CLI::App& app, Process& process);
 void add_train_command(CLI::App& app, Process& process);
@@ -24,5 +25,8 @@ void add_bench_command(CLI::App& app, Process& process);
 
 // `muster bench step`, a subcommand of bench.
 void add_bench_step(CLI::App& bench, Process& process);
+
+// `muster doctor data`, a subcommand of doctor. It ends with CLI::RuntimeError(1) where it has findings.
+void add_doctor_data(CLI::App& doctor, Process& process);
 
 }  // namespace muster

@@ -22,6 +22,7 @@
 #include "launch/process.h"
 #include "trainer/commands/commands.h"
 #include "trainer/commands/count_format.h"
+#include "trainer/commands/list_options.h"
 #include "trainer/commands/progress_line.h"
 #include "trainer/commands/seed_option.h"
 
@@ -35,16 +36,13 @@ constexpr double kRoundDeadline = 3600;  // seconds that ranks wait for each oth
 // What every way in takes.
 struct Arguments {
   std::vector<std::string> paths;
-  std::string out, root;
-  std::string split = "train";
+  std::string out;
+  ListOptions list;
   int threads = 2;
   int64_t shard_mib = 1024;
   bool skip_bad = false;
   int64_t holdout = 0;
   uint64_t seed = 0;
-  CsvOptions csv;
-  std::string delimiter;
-  bool no_quotes = false;
 };
 
 void print_report(const ImportReport& report, double seconds, const std::string& out) {
@@ -124,24 +122,6 @@ void run_import(ImportList list, const Arguments& arguments, Process& process) {
   print_refused(report, beside + ".refused.txt");
 }
 
-RowDefaults defaults_of(const Arguments& arguments) {
-  return {arguments.root, split_from_name(arguments.split)};
-}
-
-ImportList read_table(const Arguments& arguments) {
-  CsvOptions options = arguments.csv;
-  options.quoted = !arguments.no_quotes;
-  const std::string& delimiter = arguments.delimiter;
-  if (delimiter == "tab" || delimiter == "\\t") {
-    options.delimiter = '\t';
-  } else if (!delimiter.empty()) {
-    const bool good = delimiter.size() == 1 && delimiter != "\"" && delimiter != "\n" && delimiter != "\r";
-    if (!good) throw ConfigError("--delimiter " + delimiter + ": give one character, or tab");
-    options.delimiter = delimiter[0];
-  }
-  return read_csv(arguments.paths.front(), options, defaults_of(arguments));
-}
-
 // One way in: its subcommand, with the options that all share.
 class Format {
  public:
@@ -170,11 +150,11 @@ class Format {
     return *this;
   }
   Format& root(const std::string& otherwise) {
-    command->add_option("--root", arguments->root, "Folder that the images' paths start from [" + otherwise + "]");
+    arguments->list.add_root(*command, otherwise);
     return *this;
   }
   Format& split() {
-    command->add_option("--split", arguments->split, "train, val or test: of what names no split itself [train]");
+    arguments->list.add_split(*command);
     return *this;
   }
 
@@ -184,19 +164,12 @@ class Format {
 
 void add_csv(CLI::App& import, Process& process) {
   Format csv(import, process, "csv", "A table with one caption a line: columns image, caption, identity, split",
-             read_table);
+             [](const Arguments& arguments) {
+               return read_csv(arguments.paths.front(), arguments.list.table(), arguments.list.defaults());
+             });
   csv.path("LIST", "The table, with the columns' names in its first line; see dataloader/README.md");
   csv.root("the table's folder").split();
-  CsvOptions& options = csv.arguments->csv;
-  csv.command->add_option("--delimiter", csv.arguments->delimiter,
-                          "A character, or tab [a tab if the first line has one, else a comma]");
-  csv.command->add_flag("--no-quotes", csv.arguments->no_quotes, "Quotes are ordinary characters");
-  csv.command->add_option("--image-key", options.image_key, "Column of the images' paths [image, filepath, path, ...]");
-  csv.command->add_option("--caption-key", options.caption_key,
-                          "Column of the captions, or none [caption, title, text, ...]");
-  csv.command->add_option("--identity-key", options.identity_key,
-                          "Column of the identities, or none [identity, id, label, ...]");
-  csv.command->add_option("--split-key", options.split_key, "Column of the splits, or none [split, ...]");
+  csv.arguments->list.add_table(*csv.command);
 }
 
 }  // namespace
@@ -204,20 +177,22 @@ void add_csv(CLI::App& import, Process& process) {
 void add_import_command(CLI::App& app, Process& process) {
   CLI::App* import = app.add_subcommand("import", "Make a store from a data set's own files; runs under mpirun too");
   import->require_subcommand(1);
-  Format jsonl(*import, process, "jsonl", "A list with one image a line: image, identity, captions, split",
-               [](const Arguments& arguments) { return read_jsonl(arguments.paths.front(), defaults_of(arguments)); });
+  Format jsonl(
+      *import, process, "jsonl", "A list with one image a line: image, identity, captions, split",
+      [](const Arguments& arguments) { return read_jsonl(arguments.paths.front(), arguments.list.defaults()); });
   jsonl.path("LIST", "The list; its fields are described in dataloader/README.md").root("the list's folder").split();
   add_csv(*import, process);
   Format tars(
       *import, process, "webdataset", "Tar files of key.jpg, key.txt and key.json",
-      [](const Arguments& arguments) { return read_webdataset(arguments.paths, split_from_name(arguments.split)); });
+      [](const Arguments& arguments) { return read_webdataset(arguments.paths, arguments.list.defaults().split); });
   tars.command->add_option("TAR", tars.arguments->paths, "Tar files; 'x-{0000..0099}.tar' stands for a hundred")
       ->required();
   tars.split();
   for (const PersonSet& set : person_sets()) {
-    Format format(
-        *import, process, set.command, fmt::format("{}: {} and imgs/", set.published.name, set.lists.front()),
-        [&set](const Arguments& arguments) { return read_person_set(set, arguments.paths.front(), arguments.root); });
+    Format format(*import, process, set.command, fmt::format("{}: {} and imgs/", set.published.name, set.lists.front()),
+                  [&set](const Arguments& arguments) {
+                    return read_person_set(set, arguments.paths.front(), arguments.list.root());
+                  });
     format.path("PATH", "The list, or the folder that holds it").root("imgs beside the list");
   }
 }
