@@ -96,33 +96,43 @@ void print_lines(const char* kind, const std::string& what, int64_t count, const
 
 struct Wording {
   FindingKind kind;
-  const char* label;
   const char* what;
 };
-constexpr Wording kWordings[] = {
-    {FindingKind::kMissing, "finding", "images are missing"},
-    {FindingKind::kUnreadable, "finding", "images cannot be read"},
-    {FindingKind::kListedTwice, "finding", "rows name an image that was listed before"},
-    {FindingKind::kBadRow, "finding", "rows of the list are wrong"},
-    {FindingKind::kWithoutCaption, "note",
+constexpr Wording kLost[] = {
+    {FindingKind::kMissing, "images are missing"},
+    {FindingKind::kUnreadable, "images cannot be read"},
+    {FindingKind::kListedTwice, "rows name an image that was listed before"},
+    {FindingKind::kBadRow, "rows of the list are wrong"},
+};
+constexpr Wording kKept[] = {
+    {FindingKind::kWithoutCaption,
      "images have no caption: training leaves them out, evaluation keeps them in the gallery"},
-    {FindingKind::kSharedCaption, "note", "captions stand under several identities"},
+    {FindingKind::kSharedCaption, "captions stand under several identities"},
 };
 
+void print_kind(const char* label, const Wording& wording, const Examination& examination) {
+  const auto found = examination.findings.find(wording.kind);
+  if (found == examination.findings.end()) return;
+  const auto& [count, first] = found->second;
+  print_lines(label, fmt::format("{} {}", with_commas(count), wording.what), count, first);
+}
+
 void print_findings(const Examination& examination, const PublishedCounts* published) {
+  for (const Wording& wording : kLost) print_kind("finding", wording, examination);
+  const std::vector<std::string>& differences = examination.report.differences;
+  if (!differences.empty()) {
+    print_lines("finding",
+                fmt::format("{} counts are not those of {} as published", differences.size(), published->name),
+                static_cast<int64_t>(differences.size()), differences);
+  }
+  if (examination.is_whole()) {
+    fmt::print("no findings{}\n", published == nullptr ? "" : ", and all counts are those published");
+  }
+}
+
+void print_notes(const Examination& examination, const PublishedCounts* published) {
   const ImportReport& report = examination.report;
-  fmt::print("\n");
-  for (const Wording& wording : kWordings) {
-    const auto found = examination.findings.find(wording.kind);
-    if (found == examination.findings.end()) continue;
-    print_lines(wording.label, fmt::format("{} {}", with_commas(found->second.count), wording.what),
-                found->second.count, found->second.first);
-  }
-  const auto differences = static_cast<int64_t>(report.differences.size());
-  if (differences > 0) {
-    print_lines("finding", fmt::format("{} counts are not those of {} as published", differences, published->name),
-                differences, report.differences);
-  }
+  for (const Wording& wording : kKept) print_kind("note", wording, examination);
   for (const std::string& warning : report.warnings) fmt::print("note: {}\n", escaped(warning));
   if (report.identities_in_two_splits > 0) {
     fmt::print("note: {} identities are in more than one split\n", with_commas(report.identities_in_two_splits));
@@ -135,8 +145,9 @@ void print_findings(const Examination& examination, const PublishedCounts* publi
                split == Split::kVal ? "; muster import --holdout-identities N makes one of identities of train" : "");
   }
   if (!examination.decoded) fmt::print("note: pictures were not decoded; --decode does that\n");
-  if (examination.is_whole()) {
-    fmt::print("no findings{}\n", published == nullptr ? "" : ", and all counts are those published");
+  if (!report.refused.empty()) {
+    fmt::print("{} rows would be refused; --skip-bad leaves them out\n",
+               with_commas(static_cast<int64_t>(report.refused.size())));
   }
 }
 
@@ -203,9 +214,9 @@ void run(const Arguments& arguments) {
   const PublishedCounts* published = nullptr;
   const Examination examination = examine(source, arguments, published);
   print_table(examination, published);
+  fmt::print("\n");
   print_findings(examination, published);
-  const auto refused = static_cast<int64_t>(examination.report.refused.size());
-  if (refused > 0) fmt::print("{} rows would be refused; --skip-bad leaves them out\n", with_commas(refused));
+  print_notes(examination, published);
   fmt::print("\nnext:\n  {}\n", source.kind == Kind::kStore
                                     ? "muster inspect " + word(source.paths.front()) + " --verify"
                                     : import_command(source, arguments.list, examination));
