@@ -24,6 +24,8 @@ enum class Purpose : uint32_t {
   kErasing = 10,
   kWordDeletion = 11,
   kTokenMask = 12,
+  kReferenceOrder = 13,
+  kReferenceValues = 14,
   kHoldout = 32,
   kDropout = 0x10000,
 };

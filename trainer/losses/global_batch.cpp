@@ -112,6 +112,22 @@ at::Tensor gather_rows(const at::Tensor& local, const std::vector<int64_t>& rows
   return all;
 }
 
+std::vector<double> sum_shares(const std::vector<double>& shares, bool finite, Communicator& communicator) {
+  const int64_t width = static_cast<int64_t>(shares.size()) + 1;
+  const at::Tensor mine = at::empty({1, width}, at::kDouble);
+  std::copy(shares.begin(), shares.end(), mine.data_ptr<double>());
+  mine.data_ptr<double>()[width - 1] = finite ? 0 : std::numeric_limits<double>::quiet_NaN();
+  const at::Tensor all = at::empty({communicator.size(), width}, at::kDouble);
+  communicator.all_gather(all, mine, std::vector<int64_t>(static_cast<size_t>(communicator.size()), 1), "loss.values")
+      .wait();
+  std::vector<double> values(shares.size(), 0.0);
+  for (int r = 0; r < communicator.size(); ++r) {
+    const double* row = all.const_data_ptr<double>() + r * width;
+    for (size_t i = 0; i < values.size(); ++i) values[i] += row[i] + row[width - 1];
+  }
+  return values;
+}
+
 GlobalBatch gather_batch(const Labels& labels, const std::vector<int64_t>& widths, Communicator& communicator) {
   const at::Tensor shapes = gather_shapes(labels, widths, communicator);
   check_widths(shapes, widths, communicator.rank());

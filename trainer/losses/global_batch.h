@@ -18,6 +18,10 @@ namespace muster {
 at::Tensor gather_rows(const at::Tensor& local, const std::vector<int64_t>& rows, Communicator& communicator,
                        const std::string& name);
 
+// The sums of the ranks' shares, added up in rank order, so that every rank has the same bits and takes the same
+// decisions. All NaN unless `finite` on every rank: whatever a loss made of features that are not. Collective.
+std::vector<double> sum_shares(const std::vector<double>& shares, bool finite, Communicator& communicator);
+
 struct GlobalBatch {
   std::vector<int64_t> rows;  // of each rank
   PairBatch batch;            // without what belongs to one pair of features

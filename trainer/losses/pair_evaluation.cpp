@@ -65,24 +65,6 @@ class ColumnExchange {
   std::vector<ColumnStatistics> statistics_;
 };
 
-// Adds up the ranks' shares in rank order, so that every rank has the same bits and takes the same decisions. Features
-// that are not finite anywhere make every value NaN, whatever a loss made of them.
-std::vector<double> sum_shares(const std::vector<double>& shares, bool finite, Communicator& communicator) {
-  const int64_t width = static_cast<int64_t>(shares.size()) + 1;
-  const at::Tensor mine = at::empty({1, width}, at::kDouble);
-  std::copy(shares.begin(), shares.end(), mine.data_ptr<double>());
-  mine.data_ptr<double>()[width - 1] = finite ? 0 : std::numeric_limits<double>::quiet_NaN();
-  const at::Tensor all = at::empty({communicator.size(), width}, at::kDouble);
-  communicator.all_gather(all, mine, std::vector<int64_t>(static_cast<size_t>(communicator.size()), 1), "loss.values")
-      .wait();
-  std::vector<double> values(shares.size(), 0.0);
-  for (int r = 0; r < communicator.size(); ++r) {
-    const double* row = all.const_data_ptr<double>() + r * width;
-    for (size_t i = 0; i < values.size(); ++i) values[i] += row[i] + row[width - 1];
-  }
-  return values;
-}
-
 template <typename T>
 bool any_needs(const PairLosses<T>& losses, bool PairNeeds::*what) {
   return std::any_of(losses.begin(), losses.end(), [&](const auto& loss) { return loss->needs().*what; });
@@ -140,7 +122,9 @@ PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& text, Globa
 
   ColumnExchange exchange(losses, batch.columns);
   for (size_t i = 0; i < losses.size(); ++i) losses[i]->begin(batch, exchange.of(i), shape);
-  engine.fold(losses);
+  TileLosses<T> tiles;
+  for (const auto& loss : losses) tiles.push_back(loss.get());
+  engine.fold(tiles);
   exchange.combine(losses, communicator);
 
   std::vector<double> shares;
@@ -150,11 +134,11 @@ PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& text, Globa
 
   result.d_image = at::empty(image.sizes(), image.options());
   const at::Tensor d_columns = at::empty(columns.sizes(), columns.options());
-  engine.weigh(losses, result.d_image, d_columns);
+  engine.weigh(tiles, result.d_image, d_columns);
   result.d_text = communicator.size() == 1 ? d_columns : at::empty(text.sizes(), text.options());
   communicator.reduce_scatter(result.d_text, d_columns, global.rows, "loss.text_gradient").wait();
   const NormGradients norms = norm_gradients(losses, global, communicator);
-  engine.rows_backward(result.d_image, NormGradients::data(norms.image));
+  engine.rows_backward(0, result.d_image, NormGradients::data(norms.image));
   engine.columns_backward(batch.offset, result.d_text, NormGradients::data(norms.text));
   return result;
 }

@@ -1,5 +1,5 @@
-// What a loss over all pairs of rows and columns is to the tile engine: the plug-in that each loss's file fills in. No
-// torch here: pointers in, pointers out.
+// A loss over all pairs of images and texts: the plug-in that each loss's file fills in. No torch here: pointers in,
+// pointers out.
 //
 // Rows are this rank's anchors (images), columns the global batch (texts); s is the cosine of a pair. The order of an
 // evaluation:
@@ -18,6 +18,8 @@
 #include <limits>
 #include <memory>
 #include <vector>
+
+#include "trainer/losses/tile_loss.h"
 
 namespace muster {
 
@@ -46,30 +48,6 @@ struct PairBatch {
   std::vector<double> pair_cosine;  // [columns] of each column with its row, if a loss needs it
 };
 
-// Cosines [rows, columns], contiguous: a horizontal slice of a tile. Blocks are what threads share out.
-template <typename T>
-struct Block {
-  const T* cosines = nullptr;
-  int64_t rows = 0;
-  int64_t columns = 0;
-  int64_t first_row = 0;     // local index
-  int64_t first_column = 0;  // global index
-  int64_t index = 0;         // within its tile
-
-  const T* row(int64_t r) const { return cosines + r * columns; }
-};
-
-// The most that a tile and its blocks hold.
-struct TileShape {
-  int64_t rows = 1024;
-  int64_t columns = 2048;
-  int64_t block_rows = 64;  // in pass 1
-  int64_t weigh_rows = 8;   // in pass 2, whose weights should stay in the cache
-
-  int64_t blocks() const { return (rows + block_rows - 1) / block_rows; }
-  int64_t weigh_blocks() const { return (rows + weigh_rows - 1) / weigh_rows; }
-};
-
 // What a loss wants of the engine: how many arrays of [columns] combined over ranks by maximum, by sum, by minimum;
 // PairBatch::pair_cosine; whether it has gradients of the rows' lengths.
 struct PairNeeds {
@@ -88,22 +66,12 @@ struct ColumnStatistics {
 };
 
 template <typename T>
-class PairLoss {
+class PairLoss : public TileLoss<T> {
  public:
-  virtual ~PairLoss() = default;
-
   virtual PairNeeds needs() const = 0;
 
   // Both outlive the loss.
   virtual void begin(const PairBatch& batch, const ColumnStatistics& columns, const TileShape& shape) = 0;
-
-  // Takes a block into the statistics of its rows and into its own partial column statistics. Threads call it for
-  // different blocks of one tile.
-  virtual void fold(const Block<T>& block) = 0;
-
-  // Takes the partial statistics of the tile's blocks, in order, into `count` columns. Threads call it for different
-  // columns: `first` is counted from the tile's first column, which is global column tile_column.
-  virtual void merge(int64_t /*tile_column*/, int64_t /*first*/, int64_t /*count*/, int64_t /*blocks*/) {}
 
   // The maxima are now those of all ranks; `local` holds what this rank had. Puts sums and indices on the new footing.
   virtual void rebase(const std::vector<const double*>& /*local*/) {}
@@ -111,12 +79,6 @@ class PairLoss {
   // Statistics are complete. Returns this rank's share of the loss: its own rows and columns as anchors.
   // `weight` multiplies everything weigh() and the gradients below give, not the value.
   virtual double finish(double weight) = 0;
-
-  // weights [rows, columns] += d (weight * loss) / d s. Threads call it for different blocks.
-  virtual void weigh(const Block<T>& block, T* weights) = 0;
-
-  // As merge(), for what weigh() left in partial column sums.
-  virtual void merge_weights(int64_t /*tile_column*/, int64_t /*first*/, int64_t /*count*/, int64_t /*blocks*/) {}
 
   // Once all blocks are weighed: this rank's shares of d (weight * loss) / d log(scale) and / d bias, and what is added
   // for d / d length of the raw rows [rows] and columns [columns] beside their directions.

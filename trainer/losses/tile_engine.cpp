@@ -83,7 +83,7 @@ void TileEngine<T>::multiply(const Tile& tile) {
 }
 
 template <typename T>
-void TileEngine<T>::fold(const PairLosses<T>& losses) {
+void TileEngine<T>::fold(const TileLosses<T>& losses) {
   for_each_tile([&](const Tile& tile) {
     multiply(tile);
     fold_tile(tile, losses);
@@ -92,7 +92,7 @@ void TileEngine<T>::fold(const PairLosses<T>& losses) {
 }
 
 template <typename T>
-void TileEngine<T>::fold_tile(const Tile& tile, const PairLosses<T>& losses) {
+void TileEngine<T>::fold_tile(const Tile& tile, const TileLosses<T>& losses) {
   const T* cosines = tile.cosines.template const_data_ptr<T>();
   const int64_t rows = tile.cosines.size(0);
   const int64_t columns = tile.cosines.size(1);
@@ -102,30 +102,35 @@ void TileEngine<T>::fold_tile(const Tile& tile, const PairLosses<T>& losses) {
       const int64_t row = index * shape_.block_rows;
       const int64_t count = std::min(shape_.block_rows, rows - row);
       const Block<T> block{cosines + row * columns, count, columns, tile.first_row + row, tile.first_column, index};
-      for (const auto& loss : losses) loss->fold(block);
+      for (TileLoss<T>* loss : losses) loss->fold(block);
     }
   });
   in_parallel(columns, kColumnsPerTask, [&](int64_t begin, int64_t end) {
-    for (const auto& loss : losses) loss->merge(tile.first_column, begin, end - begin, blocks);
+    for (TileLoss<T>* loss : losses) loss->merge(tile.first_column, begin, end - begin, blocks);
   });
 }
 
 template <typename T>
-void TileEngine<T>::weigh(const PairLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns) {
-  if (row_count_ == 0) d_columns.zero_();
+void TileEngine<T>::weigh(const TileLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns) {
+  if (row_count_ == 0 && d_columns.defined()) d_columns.zero_();
+  if (column_count_ == 0 && d_rows.defined()) d_rows.zero_();
   for_each_tile([&](const Tile& tile) {
     if (!tile_is_current_) multiply(tile);
     weigh_tile(tile, losses);
-    product(d_rows.narrow(0, tile.first_row, tile.rows.size(0)), tile.cosines, tile.columns, tile.first_column > 0);
-    product(d_columns.narrow(0, tile.first_column, tile.columns.size(0)), tile.cosines.t(), tile.rows,
-            tile.first_row > 0);
+    if (d_rows.defined()) {
+      product(d_rows.narrow(0, tile.first_row, tile.rows.size(0)), tile.cosines, tile.columns, tile.first_column > 0);
+    }
+    if (d_columns.defined()) {
+      product(d_columns.narrow(0, tile.first_column, tile.columns.size(0)), tile.cosines.t(), tile.rows,
+              tile.first_row > 0);
+    }
   });
   tile_is_current_ = false;
 }
 
 // The tile's cosines are replaced by the weights.
 template <typename T>
-void TileEngine<T>::weigh_tile(const Tile& tile, const PairLosses<T>& losses) {
+void TileEngine<T>::weigh_tile(const Tile& tile, const TileLosses<T>& losses) {
   T* cosines = tile.cosines.template data_ptr<T>();
   const int64_t rows = tile.cosines.size(0);
   const int64_t columns = tile.cosines.size(1);
@@ -137,20 +142,20 @@ void TileEngine<T>::weigh_tile(const Tile& tile, const PairLosses<T>& losses) {
       const int64_t count = std::min(shape_.weigh_rows, rows - row);
       const Block<T> block{cosines + row * columns, count, columns, tile.first_row + row, tile.first_column, index};
       std::fill_n(weights, count * columns, T{0});
-      for (const auto& loss : losses) loss->weigh(block, weights);
+      for (TileLoss<T>* loss : losses) loss->weigh(block, weights);
       std::copy_n(weights, count * columns, cosines + row * columns);
     }
   });
   in_parallel(columns, kColumnsPerTask, [&](int64_t begin, int64_t end) {
-    for (const auto& loss : losses) loss->merge_weights(tile.first_column, begin, end - begin, blocks);
+    for (TileLoss<T>* loss : losses) loss->merge_weights(tile.first_column, begin, end - begin, blocks);
   });
 }
 
 template <typename T>
-void TileEngine<T>::rows_backward(const at::Tensor& gradient, const double* norm_gradient) const {
+void TileEngine<T>::rows_backward(int64_t first, const at::Tensor& gradient, const double* norm_gradient) const {
   T* data = gradient.template data_ptr<T>();
   in_parallel(gradient.size(0), kRowsPerTask, [&](int64_t i, int64_t end) {
-    unit_rows_.backward(i, end - i, norm_gradient == nullptr ? nullptr : norm_gradient + i, data + i * width_);
+    unit_rows_.backward(first + i, end - i, norm_gradient == nullptr ? nullptr : norm_gradient + i, data + i * width_);
   });
 }
 

@@ -10,7 +10,7 @@
 #include <functional>
 #include <vector>
 
-#include "trainer/losses/pair_loss.h"
+#include "trainer/losses/tile_loss.h"
 #include "trainer/losses/unit_rows.h"
 
 namespace muster {
@@ -22,15 +22,15 @@ class TileEngine {
   TileEngine(const at::Tensor& rows, const at::Tensor& columns, const TileShape& shape);
 
   // Pass 1: each loss folds each tile.
-  void fold(const PairLosses<T>& losses);
+  void fold(const TileLosses<T>& losses);
 
   // Pass 2: the losses' weights, and their products with columns and rows. Writes all of d_rows [b, d] and
-  // d_columns [B, d]: gradients with respect to the UNIT rows and columns.
-  void weigh(const PairLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns);
+  // d_columns [B, d]: gradients with respect to the UNIT rows and columns. An undefined one is not computed.
+  void weigh(const TileLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns);
 
-  // In place: from gradients of unit rows to those of raw rows, given those of their lengths (nullptr: 0). The columns'
-  // are those of [first, first + count).
-  void rows_backward(const at::Tensor& gradient, const double* norm_gradient) const;
+  // In place: from gradients of unit rows to those of raw rows, given those of their lengths (nullptr: 0), for rows or
+  // columns [first, first + count).
+  void rows_backward(int64_t first, const at::Tensor& gradient, const double* norm_gradient) const;
   void columns_backward(int64_t first, const at::Tensor& gradient, const double* norm_gradient) const;
 
   // Lengths of the raw rows; 0 for those that count as zero.
@@ -54,8 +54,8 @@ class TileEngine {
 
   void for_each_tile(const std::function<void(const Tile&)>& visit);
   void multiply(const Tile& tile);
-  void fold_tile(const Tile& tile, const PairLosses<T>& losses);
-  void weigh_tile(const Tile& tile, const PairLosses<T>& losses);
+  void fold_tile(const Tile& tile, const TileLosses<T>& losses);
+  void weigh_tile(const Tile& tile, const TileLosses<T>& losses);
 
   int64_t row_count_;
   int64_t column_count_;

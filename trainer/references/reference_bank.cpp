@@ -1,0 +1,412 @@
+#include "trainer/references/reference_bank.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <stdexcept>
+#include <utility>
+
+#include "dataloader/random.h"
+#include "launch/error.h"
+#include "trainer/encoders/keyed_fill.h"
+#include "trainer/losses/global_batch.h"
+#include "trainer/losses/tile_engine.h"
+#include "trainer/references/reference_cross_entropy.h"
+#include "trainer/references/row_adam.h"
+
+namespace muster {
+namespace {
+
+constexpr int64_t kRowsPerTask = 64;
+// The running means forget as fast as 1 / 100 of a batch.
+constexpr double kLeastMeanRate = 0.01;
+
+bool choose_sharded(const ReferencesConfig& config, int64_t rows, int64_t global_batch, int ranks) {
+  if (config.placement() == ReferencesConfig::AUTO) return ranks > 1 && rows > global_batch;
+  return config.placement() == ReferencesConfig::SHARDED;
+}
+
+// The sum of the unit rows, [width] in double.
+at::Tensor sum_of_units(const at::Tensor& rows) {
+  const at::Tensor exact = rows.to(at::kDouble);
+  return (exact / at::linalg_vector_norm(exact, 2, {1}, true).clamp_min(1e-12)).sum(0);
+}
+
+// In fixed blocks and a fixed order: the same bits at any number of threads.
+template <typename T>
+double sum_of_squares(const at::Tensor& rows) {
+  const int64_t width = rows.size(1), count = rows.size(0);
+  std::vector<double> blocks(static_cast<size_t>((count + kRowsPerTask - 1) / kRowsPerTask), 0.0);
+  at::parallel_for(0, static_cast<int64_t>(blocks.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin * kRowsPerTask; row < std::min(end * kRowsPerTask, count); ++row) {
+      blocks[static_cast<size_t>(row / kRowsPerTask)] += squared_length(rows.const_data_ptr<T>() + row * width, width);
+    }
+  });
+  return std::accumulate(blocks.begin(), blocks.end(), 0.0);
+}
+
+at::Tensor to_tensor(const std::vector<double>& values) {
+  const at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, at::kDouble);
+  std::copy(values.begin(), values.end(), tensor.data_ptr<double>());
+  return tensor;
+}
+
+// Statistics of the samples over the ranks' ranges of references.
+template <typename T>
+void combine(ReferenceCrossEntropy<T>& loss, Communicator& communicator) {
+  const auto samples = static_cast<int64_t>(loss.max().size());
+  const at::Tensor max = to_tensor(loss.max());
+  communicator.all_reduce(max, ReduceOp::kMax, "references.maxima").wait();
+  loss.rebase({max.const_data_ptr<double>(), max.const_data_ptr<double>() + samples});
+  const at::Tensor sums = at::cat({to_tensor(loss.sum()), to_tensor(loss.positive())});
+  communicator.all_reduce(sums, ReduceOp::kSum, "references.sums").wait();
+  const double* data = sums.const_data_ptr<double>();
+  std::copy(data, data + samples, loss.sum().begin());
+  std::copy(data + samples, data + 2 * samples, loss.positive().begin());
+}
+
+}  // namespace
+
+bool keeps_references(const ReferencesConfig& config) {
+  return config.fusion_weight() > 0 || config.guidance_weight() > 0;
+}
+
+void check_references(const ReferencesConfig& config, Checks& checks) {
+  checks.at_least(0.0, "references.fusion_weight", config.fusion_weight(), "0: references do not move");
+  checks.at_least(0.0, "references.guidance_weight", config.guidance_weight(), "0: features are not guided");
+  checks.at_least(0.0, "references.guidance_ramp_epochs", config.guidance_ramp_epochs());
+  checks.positive("references.temperature", config.temperature());
+  checks.at_least(0.0, "references.rate", config.rate());
+  for (const auto& [name, beta] : {std::pair("beta1", config.beta1()), std::pair("beta2", config.beta2())}) {
+    checks.require(beta >= 0 && beta < 1, fmt::format("references.{}", name), beta, "0 or more, below 1");
+  }
+  checks.positive("references.epsilon", config.epsilon());
+  if (config.pair().empty()) {
+    checks.add("references.pair is empty: give the name of a pair of features, or leave it out for \"global\"");
+  }
+}
+
+ReferenceBank::ReferenceBank(const ReferencesConfig& config, std::vector<int64_t> identities, int64_t width,
+                             uint64_t seed, int64_t global_batch, Communicator& communicator, at::ScalarType dtype,
+                             const TileShape& shape)
+    : config_(config),
+      order_(std::move(identities), seed),
+      width_(width),
+      seed_(seed),
+      communicator_(communicator),
+      shape_(shape),
+      sharded_(choose_sharded(config, order_.size(), global_batch, communicator.size())) {
+  int64_t own = order_.size();
+  if (sharded_) {
+    const std::vector<int64_t> ranges = split_rows(order_.size(), communicator.size());
+    first_row_ = std::accumulate(ranges.begin(), ranges.begin() + communicator.rank(), int64_t{0});
+    own = ranges[static_cast<size_t>(communicator.rank())];
+  }
+  rows_ = at::zeros({own, width}, dtype);
+  exp_avg_ = at::zeros_like(rows_);
+  exp_avg_sq_ = at::zeros_like(rows_);
+  steps_ = at::zeros({own}, at::kLong);
+  identity_ = at::empty({own}, at::kLong);
+  std::copy_n(order_.identities().begin() + first_row_, own, identity_.data_ptr<int64_t>());
+  mean_image_ = at::zeros({width}, dtype);
+  mean_text_ = at::zeros({width}, dtype);
+  mean_updates_ = at::zeros({}, at::kLong);
+}
+
+template <typename T>
+void ReferenceBank::draw_row(int64_t own_row) {
+  std::vector<float> values(static_cast<size_t>(width_));
+  const auto identity = static_cast<uint64_t>(identity_.const_data_ptr<int64_t>()[own_row]);
+  fill_normal({seed_, identity, static_cast<uint32_t>(Purpose::kReferenceValues), 0}, 1.0F, values.data(), width_);
+  T* row = rows_.data_ptr<T>() + own_row * width_;
+  std::copy(values.begin(), values.end(), row);
+  normalise_row(row, width_);
+}
+
+void ReferenceBank::initialise_normal() {
+  at::parallel_for(0, rows_.size(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      rows_.scalar_type() == at::kDouble ? draw_row<double>(i) : draw_row<float>(i);
+    }
+  });
+}
+
+// Rows to length 1; random ones where there is nothing. How many of those.
+template <typename T>
+int64_t ReferenceBank::normalise_rows() {
+  int64_t drawn = 0;
+  for (int64_t i = 0; i < rows_.size(0); ++i) {
+    if (normalise_row(rows_.data_ptr<T>() + i * width_, width_)) continue;
+    draw_row<T>(i);
+    ++drawn;
+  }
+  return drawn;
+}
+
+void ReferenceBank::begin_sums() {
+  rows_.zero_();
+}
+
+void ReferenceBank::add_to_sums(const at::Tensor& identity, const at::Tensor& features) {
+  const at::NoGradGuard no_grad;
+  at::Tensor all_identities = identity.contiguous(), all_features = features.to(rows_.scalar_type()).contiguous();
+  if (sharded_) {
+    std::vector<int64_t> counts(static_cast<size_t>(communicator_.size()));
+    const at::Tensor mine = at::scalar_tensor(identity.size(0), at::kLong).view({1});
+    const at::Tensor sizes = at::empty({communicator_.size()}, at::kLong);
+    communicator_.all_gather(sizes, mine, std::vector<int64_t>(counts.size(), 1), "references.counts").wait();
+    std::copy_n(sizes.const_data_ptr<int64_t>(), counts.size(), counts.begin());
+    all_identities = gather_rows(all_identities, counts, communicator_, "references.identity");
+    all_features = gather_rows(all_features, counts, communicator_, "references.features");
+  }
+  const std::vector<int64_t> own = own_rows_of(all_identities);
+  for (size_t i = 0; i < own.size(); ++i) {
+    if (own[i] < 0) continue;
+    rows_.select(0, own[i]).add_(all_features.select(0, static_cast<int64_t>(i)));
+  }
+}
+
+int64_t ReferenceBank::end_sums() {
+  const at::NoGradGuard no_grad;
+  if (!sharded_) communicator_.all_reduce(rows_, ReduceOp::kSum, "references.sums of features").wait();
+  const at::Tensor drawn = at::scalar_tensor(
+      rows_.scalar_type() == at::kDouble ? normalise_rows<double>() : normalise_rows<float>(), at::kLong);
+  if (sharded_) communicator_.all_reduce(drawn, ReduceOp::kSum, "references.drawn").wait();
+  return drawn.item<int64_t>();
+}
+
+// Of each identity: its row counted from this rank's first, -1 if another rank has it.
+std::vector<int64_t> ReferenceBank::own_rows_of(const at::Tensor& identity) const {
+  std::vector<int64_t> rows;
+  const int64_t* ids = identity.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < identity.size(0); ++i) {
+    const int64_t row = order_.row_of(ids[i]);
+    if (row < 0) {
+      throw DataError(fmt::format("references: identity {} has none; they were made for {} other identities", ids[i],
+                                  order_.size()));
+    }
+    const int64_t own = row - first_row_;
+    rows.push_back(own >= 0 && own < rows_.size(0) ? own : -1);
+  }
+  return rows;
+}
+
+void ReferenceBank::choose_active(const std::vector<int64_t>& global_rows) {
+  active_ = global_rows;
+  std::sort(active_.begin(), active_.end());
+  active_.erase(std::unique(active_.begin(), active_.end()), active_.end());
+  if (!active_.empty() && active_.front() < 0) active_.erase(active_.begin());
+}
+
+double ReferenceBank::guidance_weight(double epoch) const {
+  const double ramp = config_.guidance_ramp_epochs();
+  return config_.guidance_weight() * (ramp > 0 ? std::min(1.0, epoch / ramp) : 1.0);
+}
+
+void ReferenceBank::update_means(const FeaturePair& features, int64_t global_rows) {
+  const at::Tensor sums = at::stack({sum_of_units(features.image), sum_of_units(features.text)});
+  communicator_.all_reduce(sums, ReduceOp::kSum, "references.feature_means").wait();
+  const double rate = std::max(kLeastMeanRate, 1.0 / static_cast<double>(mean_updates_.item<int64_t>() + 1));
+  const at::Tensor means = (sums / static_cast<double>(global_rows)).to(rows_.scalar_type());
+  mean_image_.add_(means.select(0, 0) - mean_image_, rate);
+  mean_text_.add_(means.select(0, 1) - mean_text_, rate);
+  mean_updates_.add_(1);
+}
+
+ReferenceResult ReferenceBank::evaluate(const FeaturePair& features, const Labels& labels, const Progress& progress) {
+  const at::NoGradGuard no_grad;
+  if (features.image.size(1) != width_) throw std::logic_error("ReferenceBank::evaluate: features of another width");
+  const double guidance = guidance_weight(progress.epoch);
+  return rows_.scalar_type() == at::kDouble ? evaluate_as<double>(features, labels, guidance)
+                                            : evaluate_as<float>(features, labels, guidance);
+}
+
+template <typename T>
+ReferenceResult ReferenceBank::evaluate_as(const FeaturePair& features, const Labels& labels, double guidance) {
+  const TraceSpan span(communicator_.trace(), "references");
+  const GlobalBatch global = gather_batch(labels, {width_}, communicator_);
+  const PairBatch& batch = global.batch;
+  update_means(features, batch.columns);
+
+  // Samples: a rank's images, then its captions; with a sharded bank those of all ranks, one after another.
+  std::vector<int64_t> samples_of_rank;
+  for (const int64_t rows : global.rows) samples_of_rank.push_back(2 * rows);
+  const at::Tensor own = at::cat({features.image, features.text}).contiguous();
+  const at::Tensor samples = sharded_ ? gather_rows(own, samples_of_rank, communicator_, "references.features") : own;
+  const int64_t first = sharded_ ? 2 * batch.offset : 0;
+
+  const at::Tensor identities = gather_rows(labels.identity.contiguous(), global.rows, communicator_, "references.ids");
+  const std::vector<int64_t> row_of_sample = own_rows_of(identities);
+  const bool compact = config_.negatives() == ReferencesConfig::BATCH;
+  at::Tensor columns = rows_;
+  if (compact) {
+    choose_active(row_of_sample);
+    columns = rows_.index_select(0, at::from_blob(active_.data(), {static_cast<int64_t>(active_.size())}, at::kLong));
+  }
+  std::vector<int64_t> target;
+  std::vector<double> factor;
+  const auto add_samples = [&](int64_t begin, int64_t count) {
+    for (int64_t i = begin; i < begin + count; ++i) {
+      const int64_t row = row_of_sample[static_cast<size_t>(i)];
+      const auto place = compact ? std::lower_bound(active_.begin(), active_.end(), row) - active_.begin() : row;
+      target.push_back(row < 0 ? -1 : place);
+      factor.push_back(batch.weight[static_cast<size_t>(i)] / (2 * batch.weight_sum));
+    }
+  };
+  for (int64_t r = 0, begin = 0; r < communicator_.size(); begin += global.rows[static_cast<size_t>(r++)]) {
+    if (!sharded_ && r != communicator_.rank()) continue;
+    for (int side = 0; side < 2; ++side) add_samples(begin, global.rows[static_cast<size_t>(r)]);
+  }
+
+  ReferenceCrossEntropy<T> loss(std::move(target), std::move(factor), 1 / config_.temperature());
+  TileEngine<T> engine(samples, columns, shape_);
+  engine.fold({&loss});
+  if (sharded_) combine(loss, communicator_);
+
+  ReferenceResult result;
+  result.value = sum_shares({loss.value(first, own.size(0))}, engine.all_finite(), communicator_).front();
+  result.weighted = result.value * (config_.fusion_weight() + guidance);
+
+  at::Tensor d_samples, d_columns;
+  if (guidance > 0) d_samples = at::empty_like(samples);
+  if (config_.fusion_weight() > 0) {
+    if (!gradient_.defined() || gradient_.size(0) != columns.size(0)) gradient_ = at::empty_like(columns);
+    d_columns = gradient_;
+  }
+  engine.weigh({&loss}, d_samples, d_columns);
+  if (guidance > 0) {
+    at::Tensor d_own = d_samples;
+    if (sharded_) {
+      d_own = communicator_.size() == 1 ? d_samples : at::empty_like(own);
+      communicator_.reduce_scatter(d_own, d_samples, samples_of_rank, "references.feature_gradient").wait();
+    }
+    engine.rows_backward(first, d_own, nullptr);
+    d_own.mul_(guidance);
+    result.d_image = d_own.narrow(0, 0, batch.rows);
+    result.d_text = d_own.narrow(0, batch.rows, batch.rows);
+  }
+  if (config_.fusion_weight() > 0) {
+    engine.columns_backward(0, d_columns, nullptr);
+    d_columns.mul_(config_.fusion_weight());
+    if (!sharded_) gradient_sum_ = communicator_.all_reduce(d_columns, ReduceOp::kSum, "references.gradient");
+    has_gradient_ = true;
+  }
+  return result;
+}
+
+double ReferenceBank::finish_gradient() {
+  gradient_sum_.wait();
+  gradient_sum_ = Work();
+  if (!has_gradient_) return 0;
+  const at::Tensor squares = at::scalar_tensor(
+      gradient_.scalar_type() == at::kDouble ? sum_of_squares<double>(gradient_) : sum_of_squares<float>(gradient_),
+      at::kDouble);
+  if (sharded_) communicator_.all_reduce(squares, ReduceOp::kSum, "references.norm").wait();
+  return squares.item<double>();
+}
+
+void ReferenceBank::step(double rate_factor, double gradient_scale) {
+  if (config_.fusion_weight() == 0) return;
+  if (!has_gradient_) throw std::logic_error("ReferenceBank::step: there is no gradient");
+  rows_.scalar_type() == at::kDouble ? step_as<double>(rate_factor, gradient_scale)
+                                     : step_as<float>(rate_factor, gradient_scale);
+  has_gradient_ = false;
+}
+
+template <typename T>
+void ReferenceBank::step_as(double rate_factor, double gradient_scale) {
+  const AdamNumbers numbers{config_.rate() * rate_factor, config_.beta1(), config_.beta2(), config_.epsilon()};
+  const bool compact = config_.negatives() == ReferencesConfig::BATCH;
+  const bool all = !compact || config_.update() == ReferencesConfig::DENSE;
+  const T* gradient = gradient_.const_data_ptr<T>();
+  const auto update = [&](int64_t row, const T* row_gradient) {
+    const int64_t at = row * width_;
+    adam_on_unit_row<T>({rows_.data_ptr<T>() + at, exp_avg_.data_ptr<T>() + at, exp_avg_sq_.data_ptr<T>() + at,
+                         steps_.data_ptr<int64_t>() + row, row_gradient},
+                        width_, numbers, gradient_scale);
+  };
+  const int64_t count = all ? rows_.size(0) : static_cast<int64_t>(active_.size());
+  at::parallel_for(0, count, kRowsPerTask, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (!compact) {
+        update(i, gradient + i * width_);
+      } else if (!all) {
+        update(active_[static_cast<size_t>(i)], gradient + i * width_);
+      } else {
+        const auto found = std::lower_bound(active_.begin(), active_.end(), i);
+        const bool takes_part = found != active_.end() && *found == i;
+        update(i, takes_part ? gradient + (found - active_.begin()) * width_ : nullptr);
+      }
+    }
+  });
+}
+
+at::Tensor ReferenceBank::gradient() const {
+  if (!has_gradient_) return at::zeros_like(rows_);
+  if (config_.negatives() == ReferencesConfig::BANK) return gradient_;
+  const at::Tensor whole = at::zeros_like(rows_);
+  for (size_t i = 0; i < active_.size(); ++i) {
+    whole.select(0, active_[i]).copy_(gradient_.select(0, static_cast<int64_t>(i)));
+  }
+  return whole;
+}
+
+NamedTensors ReferenceBank::row_state() const {
+  return {
+      {"rows", rows_}, {"exp_avg", exp_avg_}, {"exp_avg_sq", exp_avg_sq_}, {"identity", identity_}, {"step", steps_}};
+}
+
+NamedTensors ReferenceBank::means() const {
+  return {{"mean.image", mean_image_}, {"mean.text", mean_text_}, {"mean.updates", mean_updates_}};
+}
+
+int64_t ReferenceBank::take_rows(const NamedTensors& state) {
+  const at::NoGradGuard no_grad;
+  const std::map<std::string, at::Tensor> from(state.begin(), state.end());
+  const at::Tensor& identity = from.at("identity");
+  if (from.at("rows").size(1) != width_) throw std::logic_error("ReferenceBank::take_rows: rows of another width");
+  int64_t taken = 0;
+  for (int64_t i = 0; i < identity.size(0); ++i) {
+    const int64_t own = order_.row_of(identity.const_data_ptr<int64_t>()[i]) - first_row_;
+    if (order_.row_of(identity.const_data_ptr<int64_t>()[i]) < 0 || own < 0 || own >= rows_.size(0)) continue;
+    for (const auto& [name, tensor] : row_state()) {
+      if (from.count(name) != 0) tensor.select(0, own).copy_(from.at(name).select(0, i));
+    }
+    ++taken;
+  }
+  return taken;
+}
+
+void ReferenceBank::take_means(const NamedTensors& state) {
+  const std::map<std::string, at::Tensor> from(state.begin(), state.end());
+  mean_image_.copy_(from.at("mean.image"));
+  mean_text_.copy_(from.at("mean.text"));
+  mean_updates_.copy_(from.at("mean.updates"));
+}
+
+std::string ReferenceBank::describe() const {
+  return fmt::format(
+      "references: {} identities of width {}, {} ({} rows on rank {}), fusion {:g}, guidance {:g} over {:g} epochs, "
+      "temperature {:g}, negatives {}, init {}, update {}, rate {:g}",
+      order_.size(), width_, sharded_ ? "sharded" : "replicated", rows_.size(0), communicator_.rank(),
+      config_.fusion_weight(), config_.guidance_weight(), config_.guidance_ramp_epochs(), config_.temperature(),
+      ReferencesConfig::Negatives_Name(config_.negatives()), ReferencesConfig::Init_Name(config_.init()),
+      ReferencesConfig::Update_Name(config_.update()), config_.rate());
+}
+
+}  // namespace muster

@@ -1,0 +1,111 @@
+#include "trainer/references/reference_cross_entropy.h"
+
+#include <cmath>
+#include <utility>
+
+#include "trainer/losses/vector_math.h"
+
+namespace muster {
+namespace {
+
+constexpr double kNoMaximum = -4.0;  // less than any cosine
+
+template <typename T>
+MUSTER_INLINE T max_of(const T* __restrict s, int64_t n, T max) {
+#pragma omp simd reduction(max : max)
+  for (int64_t j = 0; j < n; ++j) max = s[j] > max ? s[j] : max;
+  return max;
+}
+
+template <typename T>
+MUSTER_INLINE T sum_exp_of(const T* __restrict s, int64_t n, T scale, T max) {
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < n; ++j) sum += fast_exp(scale * (s[j] - max));
+  return sum;
+}
+
+template <typename T>
+MUSTER_INLINE void add_softmax_of(const T* __restrict s, int64_t n, T scale, T max, T factor, T* __restrict weights) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) weights[j] += factor * fast_exp(scale * (s[j] - max));
+}
+
+MUSTER_VECTOR_CLONES float row_max(const float* s, int64_t n, float max) {
+  return max_of(s, n, max);
+}
+MUSTER_VECTOR_CLONES double row_max(const double* s, int64_t n, double max) {
+  return max_of(s, n, max);
+}
+MUSTER_VECTOR_CLONES float sum_exp(const float* s, int64_t n, float scale, float max) {
+  return sum_exp_of(s, n, scale, max);
+}
+MUSTER_VECTOR_CLONES double sum_exp(const double* s, int64_t n, double scale, double max) {
+  return sum_exp_of(s, n, scale, max);
+}
+MUSTER_VECTOR_CLONES void add_softmax(const float* s, int64_t n, float scale, float max, float factor, float* weights) {
+  add_softmax_of(s, n, scale, max, factor, weights);
+}
+MUSTER_VECTOR_CLONES void add_softmax(const double* s, int64_t n, double scale, double max, double factor,
+                                      double* weights) {
+  add_softmax_of(s, n, scale, max, factor, weights);
+}
+
+}  // namespace
+
+template <typename T>
+ReferenceCrossEntropy<T>::ReferenceCrossEntropy(std::vector<int64_t> target, std::vector<double> factor, double scale)
+    : target_(std::move(target)),
+      factor_(std::move(factor)),
+      scale_(static_cast<double>(static_cast<T>(scale))),
+      max_(target_.size(), kNoMaximum),
+      sum_(target_.size(), 0.0),
+      positive_(target_.size(), 0.0) {}
+
+template <typename T>
+void ReferenceCrossEntropy<T>::fold(const Block<T>& block) {
+  for (int64_t r = 0; r < block.rows; ++r) {
+    const auto i = static_cast<size_t>(block.first_row + r);
+    const T* s = block.row(r);
+    const T max = row_max(s, block.columns, static_cast<T>(max_[i]));
+    sum_[i] = sum_[i] * std::exp(scale_ * (max_[i] - static_cast<double>(max))) +
+              static_cast<double>(sum_exp(s, block.columns, static_cast<T>(scale_), max));
+    max_[i] = static_cast<double>(max);
+    const int64_t own = target_[i] - block.first_column;
+    if (target_[i] >= 0 && own >= 0 && own < block.columns) positive_[i] = static_cast<double>(s[own]);
+  }
+}
+
+template <typename T>
+void ReferenceCrossEntropy<T>::rebase(const std::vector<double>& max) {
+  for (size_t i = 0; i < max_.size(); ++i) {
+    sum_[i] *= std::exp(scale_ * (max_[i] - max[i]));
+    max_[i] = max[i];
+  }
+}
+
+template <typename T>
+double ReferenceCrossEntropy<T>::value(int64_t first, int64_t count) const {
+  double value = 0;
+  for (auto i = static_cast<size_t>(first); i < static_cast<size_t>(first + count); ++i) {
+    value += factor_[i] * (std::log(sum_[i]) + scale_ * (max_[i] - positive_[i]));
+  }
+  return value;
+}
+
+template <typename T>
+void ReferenceCrossEntropy<T>::weigh(const Block<T>& block, T* weights) {
+  for (int64_t r = 0; r < block.rows; ++r) {
+    const auto i = static_cast<size_t>(block.first_row + r);
+    T* to = weights + r * block.columns;
+    add_softmax(block.row(r), block.columns, static_cast<T>(scale_), static_cast<T>(max_[i]),
+                static_cast<T>(scale_ * factor_[i] / sum_[i]), to);
+    const int64_t own = target_[i] - block.first_column;
+    if (target_[i] >= 0 && own >= 0 && own < block.columns) to[own] -= static_cast<T>(scale_ * factor_[i]);
+  }
+}
+
+template class ReferenceCrossEntropy<float>;
+template class ReferenceCrossEntropy<double>;
+
+}  // namespace muster
