@@ -12,6 +12,7 @@
 #include "configs/validate_data.h"
 #include "launch/checks.h"
 #include "trainer/losses/objective.h"
+#include "trainer/references/reference_bank.h"
 
 namespace muster {
 namespace {
@@ -137,6 +138,7 @@ std::vector<std::string> find_problems(const RunConfig& config) {
   checks.add(find_problems(config.objective()));
   check_train(config.train(), checks);
   check_comm(config.comm(), checks);
+  check_references(config.references(), checks);
   return checks.take();
 }
 

@@ -11,7 +11,7 @@ Split to_split(int split) {
   return split == DataConfig::VAL ? Split::kVal : Split::kTrain;
 }
 
-std::vector<int64_t> images_of(const Store& store, const DataConfig& data) {
+std::vector<int64_t> images_in_splits(const Store& store, const DataConfig& data) {
   if (data.train_splits().empty()) return store.images_of(Split::kTrain);
   std::vector<int64_t> images;
   for (const int split : data.train_splits()) {
@@ -36,7 +36,7 @@ SampleList::SampleList(const TrainingStores& stores, const DataConfig& data)
 
 SampleList::Part SampleList::make_part(const TrainingStores::Share& share, const DataConfig& data) {
   Part part{share, size_, {}, {}};
-  for (const int64_t image : images_of(*share.store, data)) {
+  for (const int64_t image : images_in_splits(*share.store, data)) {
     const int64_t captions = share.store->caption_count(image);
     if (captions == 0) {
       ++images_without_caption_;
@@ -101,6 +101,18 @@ SampleGroups SampleList::group_by(int64_t keys, const Key& key) const {
     }
   });
   return groups;
+}
+
+std::vector<int64_t> SampleList::identities() const {
+  std::vector<int64_t> identities;
+  for (const Part& part : parts_) {
+    for (const int64_t image : part.images) {
+      identities.push_back(part.share.first_identity + part.share.store->identity(image));
+    }
+  }
+  std::sort(identities.begin(), identities.end());
+  identities.erase(std::unique(identities.begin(), identities.end()), identities.end());
+  return identities;
 }
 
 SampleGroups SampleList::by_identity() const {

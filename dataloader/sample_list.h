@@ -1,6 +1,7 @@
 // What the samples of a run are: numbers 0 .. size()-1 to image and caption.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -37,6 +38,11 @@ class SampleList {
   std::vector<SampleRange> ranges() const;
   SampleGroups by_identity() const;
   SampleGroups by_image() const;
+  // The images of a store that have samples, ascending; stores in their order.
+  const std::vector<int64_t>& images_of(size_t store) const { return parts_[store].images; }
+
+  // The run's numbers of all identities that have a sample, ascending.
+  std::vector<int64_t> identities() const;
 
   // Images of the splits that are left out.
   int64_t images_without_caption() const { return images_without_caption_; }

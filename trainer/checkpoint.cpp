@@ -95,6 +95,8 @@ void CheckpointStore::save_async(const Snapshot& live) {
   copy_into(copy_.model, live.model);
   copy_into(copy_.optimizer, live.optimizer);
   copy_into(copy_.ema, live.ema);
+  copy_into(copy_.references, live.references);
+  copy_.references_in_place = live.references_in_place;
   copy_.state = live.state;
   copy_.config = live.config;
   last_copy_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -105,12 +107,22 @@ void CheckpointStore::wait() {
   if (writing_.valid()) writing_.get();
 }
 
+std::string CheckpointStore::prepare(int64_t step) {
+  wait();
+  remove_leftovers_once();
+  return prepare_checkpoint(checkpoints_, step);
+}
+
+void CheckpointStore::remove_leftovers_once() {
+  if (!leftovers_removed_) remove_leftovers(checkpoints_);
+  leftovers_removed_ = true;
+}
+
 void CheckpointStore::write() {
   if (trace_ != nullptr) trace_->name_thread("checkpoint writer");
   const TraceSpan span(trace_, "checkpoint", {"step", copy_.state.step()});
   try {
-    if (!leftovers_removed_) remove_leftovers(checkpoints_);
-    leftovers_removed_ = true;
+    remove_leftovers_once();
     write_checkpoint(checkpoints_, copy_);
   } catch (const DataError& error) {
     throw DataError(fmt::format("the checkpoint of step {} could not be saved: {}; {}", copy_.state.step(),

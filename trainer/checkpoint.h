@@ -31,6 +31,10 @@ class CheckpointStore {
   // next call tries anew.
   void save_async(const Snapshot& live);
 
+  // For files that the ranks write themselves (Snapshot::references_in_place): waits for the running write, makes the
+  // folder of this step's checkpoint and returns its path. DataError as save_async().
+  std::string prepare(int64_t step);
+
   // Until the running write, if any, is on disk. DataError: it failed; the checkpoints before it are untouched.
   void wait();
 
@@ -50,6 +54,7 @@ class CheckpointStore {
  private:
   void write();
   void remove_old();
+  void remove_leftovers_once();
 
   std::string checkpoints_;
   CheckpointConfig config_;

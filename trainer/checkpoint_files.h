@@ -15,7 +15,17 @@ struct Snapshot {
   NamedTensors ema;  // the weights' average, under the weights' names; empty if the run keeps none
   TrainState state;
   std::string config;  // the resolved config's text
+
+  // Of the reference bank, if the run keeps one (trainer/references/reference_file.h). Written from these tensors, or
+  // left as it is where the ranks have put it into the folder of prepare_checkpoint().
+  NamedTensors references;
+  bool references_in_place = false;
+  // Of a checkpoint that was read: the file's path, its bytes verified; empty if there is none.
+  std::string references_file;
 };
+
+// Makes the empty folder that write_checkpoint() will fill, for files that are put there before; returns its path.
+std::string prepare_checkpoint(const std::string& checkpoints, int64_t step);
 
 // Writes `checkpoints`/step_N (N = snapshot.state.step()) and LATEST. Files and folders are synced before the rename
 // that makes the checkpoint exist; on any failure what stood there before stands, and the partial folder is gone. A

@@ -16,7 +16,8 @@ namespace muster {
 
 constexpr const char* kModelFile = "model.safetensors";
 constexpr const char* kOptimizerFile = "optimizer.safetensors";
-constexpr const char* kEmaFile = "ema.safetensors";  // only of runs with train.ema
+constexpr const char* kEmaFile = "ema.safetensors";                // only of runs with train.ema
+constexpr const char* kReferencesFile = "references.safetensors";  // only of runs with a reference bank
 constexpr const char* kStateFile = "state.textproto";
 constexpr const char* kConfigFile = "config.textproto";
 constexpr const char* kManifestFile = "manifest.textproto";

@@ -78,6 +78,7 @@ Snapshot read_checkpoint(const std::string& folder) {
   snapshot.model = read_safetensors(folder + "/" + kModelFile);
   snapshot.optimizer = read_safetensors(folder + "/" + kOptimizerFile);
   if (lists(manifest, kEmaFile)) snapshot.ema = read_safetensors(folder + "/" + kEmaFile);
+  if (lists(manifest, kReferencesFile)) snapshot.references_file = folder + "/" + kReferencesFile;
   const std::string state_path = folder + "/" + kStateFile;
   snapshot.state = parse<TrainState>(read_file(state_path, kMaxTextBytes), state_path);
   snapshot.config = read_file(folder + "/" + kConfigFile, kMaxTextBytes);

@@ -53,6 +53,7 @@ std::string manifest_text(const std::string& folder, const Snapshot& snapshot) {
   manifest.set_step(snapshot.state.step());
   std::vector<const char*> names = {kModelFile, kOptimizerFile, kStateFile, kConfigFile};
   if (!snapshot.ema.empty()) names.push_back(kEmaFile);
+  if (snapshot.references_in_place || !snapshot.references.empty()) names.push_back(kReferencesFile);
   for (const char* name : names) {
     CheckpointManifest::File& file = *manifest.add_file();
     const std::string path = folder + "/" + name;
@@ -71,6 +72,7 @@ void write_files(const std::string& folder, const Snapshot& snapshot) {
   write_safetensors(folder + "/" + kModelFile, snapshot.model);
   write_safetensors(folder + "/" + kOptimizerFile, snapshot.optimizer);
   if (!snapshot.ema.empty()) write_safetensors(folder + "/" + kEmaFile, snapshot.ema);
+  if (!snapshot.references.empty()) write_safetensors(folder + "/" + kReferencesFile, snapshot.references);
   write_file_atomically(folder + "/" + kStateFile, to_text(snapshot.state));
   write_file_atomically(folder + "/" + kConfigFile, snapshot.config);
   write_file_atomically(folder + "/" + kManifestFile, manifest_text(folder, snapshot));
@@ -96,15 +98,21 @@ void put_in_place(const std::string& partial, const std::string& whole) {
 
 }  // namespace
 
+std::string prepare_checkpoint(const std::string& checkpoints, int64_t step) {
+  const std::string partial = checkpoints + "/" + checkpoint_name(step) + kPartialSuffix;
+  make_folder(checkpoints);
+  fsync_folder(fs::path(checkpoints).parent_path().string());
+  remove_folder(partial);
+  make_folder(partial);
+  return partial;
+}
+
 void write_checkpoint(const std::string& checkpoints, const Snapshot& snapshot) {
   const std::string name = checkpoint_name(snapshot.state.step());
   const std::string whole = checkpoints + "/" + name;
   const std::string partial = whole + kPartialSuffix;
-  make_folder(checkpoints);
-  fsync_folder(fs::path(checkpoints).parent_path().string());
   try {
-    remove_folder(partial);
-    make_folder(partial);
+    if (!snapshot.references_in_place) prepare_checkpoint(checkpoints, snapshot.state.step());
     write_files(partial, snapshot);
     put_in_place(partial, whole);
   } catch (const DataError&) {

@@ -5,6 +5,7 @@
 #include "dataloader/dataloader.pb.h"
 #include "trainer/encoders/encoders.pb.h"
 #include "trainer/losses/losses.pb.h"
+#include "trainer/references/references.pb.h"
 #include "trainer/trainer.pb.h"
 
 namespace muster {
@@ -15,6 +16,7 @@ struct RunSettings {
   Objective objective;
   TrainConfig train;
   CommConfig comm;
+  ReferencesConfig references;
 };
 
 }  // namespace muster

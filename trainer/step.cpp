@@ -84,14 +84,22 @@ StepOptions step_options(const TrainConfig& config, TraceRecorder* trace) {
 }
 
 TrainingStep::TrainingStep(Model& model, LossObjective& objective, NamedParameters trainable, GradientReducer& reducer,
-                           Optimizer& optimizer, Communicator& communicator, const StepOptions& options)
+                           Optimizer& optimizer, Communicator& communicator, const StepOptions& options,
+                           ReferenceBank* references)
     : model_(model),
       objective_(objective),
       trainable_(std::move(trainable)),
       reducer_(reducer),
       optimizer_(optimizer),
       communicator_(communicator),
-      options_(options) {}
+      options_(options),
+      references_(references) {}
+
+std::vector<std::string> TrainingStep::term_names() const {
+  std::vector<std::string> names = objective_.term_names();
+  if (references_ != nullptr) names.emplace_back("references");
+  return names;
+}
 
 Features TrainingStep::forward(const Batch& batch) {
   const TraceSpan span(options_.trace, "forward", {"rows", batch.size()});
@@ -128,12 +136,28 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
     reducer_.finish();
   }
   const TraceSpan span(options_.trace, "norm");
-  return {loss.value, loss.terms, global_norm(trainable_), reducer_.exposed_seconds()};
+  double norm = global_norm(trainable_);
+  if (references_ != nullptr) norm = std::sqrt(norm * norm + references_->finish_gradient());
+  return {loss.value, loss.terms, norm, reducer_.exposed_seconds()};
 }
 
 LossResult TrainingStep::evaluate(const Features& features, const Batch& batch, const Progress& progress) {
   const TraceSpan span(options_.trace, "loss");
-  return objective_.evaluate(features, {batch.identity, batch.image_id, batch.position, {}}, progress, communicator_);
+  const Labels labels{batch.identity, batch.image_id, batch.position, {}};
+  LossResult loss = objective_.evaluate(features, labels, progress, communicator_);
+  if (references_ != nullptr) add_references(features, labels, progress, loss);
+  return loss;
+}
+
+void TrainingStep::add_references(const Features& features, const Labels& labels, const Progress& progress,
+                                  LossResult& loss) {
+  const size_t pair = references_->find_pair(features);
+  const ReferenceResult result = references_->evaluate(features.pairs[pair], labels, progress);
+  loss.value += result.weighted;
+  loss.terms.push_back(result.value);
+  FeaturePair& gradient = loss.gradient.pairs[pair];
+  if (result.d_image.defined()) gradient.image.add_(result.d_image);
+  if (result.d_text.defined()) gradient.text.add_(result.d_text);
 }
 
 StepResult TrainingStep::run(const Batch& batch, const Progress& progress, double rate_factor) {
@@ -146,7 +170,9 @@ StepResult TrainingStep::run(const Batch& batch, const Progress& progress, doubl
   }
   const bool clip = options_.clip_norm > 0 && result.gradient_norm > options_.clip_norm;
   const TraceSpan span(options_.trace, "optimizer");
-  optimizer_.step(rate_factor, clip ? options_.clip_norm / result.gradient_norm : 1.0);
+  const double gradient_scale = clip ? options_.clip_norm / result.gradient_norm : 1.0;
+  optimizer_.step(rate_factor, gradient_scale);
+  if (references_ != nullptr) references_->step(rate_factor, gradient_scale);
   objective_.clamp();
   return result;
 }

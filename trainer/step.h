@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "comm/communicator.h"
@@ -11,6 +12,7 @@
 #include "trainer/encoders/model.h"
 #include "trainer/losses/objective.h"
 #include "trainer/optimizer.h"
+#include "trainer/references/reference_bank.h"
 #include "trainer/trainer.pb.h"
 
 namespace muster {
@@ -27,7 +29,7 @@ StepOptions step_options(const TrainConfig& config, TraceRecorder* trace = nullp
 
 struct StepResult {
   double loss = 0;            // over the global batch, the same on every rank
-  std::vector<double> terms;  // unweighted, in term order
+  std::vector<double> terms;  // unweighted, in the order of term_names()
   double gradient_norm = 0;   // before clipping, over all ranks, the same on every rank
   double reduce_wait_seconds = 0;
 };
@@ -36,9 +38,14 @@ struct StepResult {
 // batch (a slice may be empty).
 class TrainingStep {
  public:
-  // `trainable`: the parameters that `reducer` and `optimizer` were made with, in their order.
+  // `trainable`: the parameters that `reducer` and `optimizer` were made with, in their order. `references`: a bank
+  // that is trained with the model; null: none.
   TrainingStep(Model& model, LossObjective& objective, NamedParameters trainable, GradientReducer& reducer,
-               Optimizer& optimizer, Communicator& communicator, const StepOptions& options);
+               Optimizer& optimizer, Communicator& communicator, const StepOptions& options,
+               ReferenceBank* references = nullptr);
+
+  // Of the objective's terms, then "references".
+  std::vector<std::string> term_names() const;
 
   // Collective. NonFiniteError, on every rank and before any parameter has changed, if the loss or the gradient is not
   // finite.
@@ -50,6 +57,7 @@ class TrainingStep {
  private:
   Features forward(const Batch& batch);
   LossResult evaluate(const Features& features, const Batch& batch, const Progress& progress);
+  void add_references(const Features& features, const Labels& labels, const Progress& progress, LossResult& loss);
 
   Model& model_;
   LossObjective& objective_;
@@ -58,6 +66,7 @@ class TrainingStep {
   Optimizer& optimizer_;
   Communicator& communicator_;
   StepOptions options_;
+  ReferenceBank* references_;
 };
 
 }  // namespace muster

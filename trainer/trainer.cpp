@@ -19,8 +19,11 @@
 #include "launch/log.h"
 #include "launch/signals.h"
 #include "trainer/checkpoint.h"
+#include "trainer/checkpoint_layout.h"
 #include "trainer/evaluation.h"
 #include "trainer/optimizer.h"
+#include "trainer/reference_start.h"
+#include "trainer/references/reference_file.h"
 #include "trainer/replica.h"
 #include "trainer/report/metrics_log.h"
 #include "trainer/report/progress_line.h"
@@ -59,7 +62,9 @@ class Trainer::Impl {
         trainable_(take_trainable(*model_, objective_, train_.optimizer())),
         optimizer_(trainable_, train_.optimizer(), model_->layers_above()),
         reducer_(trainable_, communicator, settings.comm.bucket_bytes()),
-        step_(*model_, objective_, trainable_, reducer_, optimizer_, communicator, step_options(train_, recorder_)),
+        references_(make_references(settings, stores, communicator)),
+        step_(*model_, objective_, trainable_, reducer_, optimizer_, communicator, step_options(train_, recorder_),
+              references_.get()),
         tokenizer_(make_tokenizer(settings.data.tokenizer())),
         steps_per_epoch_(make_sampler(SampleList(stores, settings.data), settings.data.sampler(), train_.global_batch(),
                                       train_.seed())
@@ -154,9 +159,8 @@ class Trainer::Impl {
     record.total_steps = total_steps_;
     record.epoch = epoch();
     record.loss = result.loss;
-    for (size_t i = 0; i < result.terms.size(); ++i) {
-      record.terms.emplace_back(objective_.term_names()[i], result.terms[i]);
-    }
+    const std::vector<std::string> names = step_.term_names();
+    for (size_t i = 0; i < names.size(); ++i) record.terms.emplace_back(names[i], result.terms[i]);
     record.grad_norm = result.gradient_norm;
     record.rate = train_.optimizer().rate() * schedule_.factor(state_.step() - 1);
     record.logit_scale = objective_.logit_scale();
@@ -208,6 +212,10 @@ class Trainer::Impl {
     const NamedTensors tensors = replica_tensors(*model_, objective_);
     check_replicas_equal(tensors, state_.step(), communicator_);
     check_replicas_equal(average(), state_.step(), communicator_);
+    const bool shards = references_ != nullptr && references_->is_sharded();
+    NamedTensors references;
+    if (references_ != nullptr && !shards) references = reference_tensors(*references_);
+    check_replicas_equal(references, state_.step(), communicator_);
     if (checkpoints_) {
       if (!holds_run(run_dir_)) {
         log_warning(
@@ -218,10 +226,21 @@ class Trainer::Impl {
       }
       metrics_->flush();
       if (state_.has_best_step()) checkpoints_->protect_best(state_.best_step());
-      checkpoints_->save_async({tensors, optimizer_.state(), average(), state_, config_});
+    }
+    if (shards) write_sharded_references();
+    if (checkpoints_) {
+      checkpoints_->save_async({tensors, optimizer_.state(), average(), state_, config_, references, shards, ""});
     }
     communicator_.barrier("checkpoint copied");
     communicator_.set_phase("training", 0);
+  }
+
+  // Into the folder that the checkpoint will be, by all ranks.
+  void write_sharded_references() {
+    std::string folder;
+    if (checkpoints_) folder = checkpoints_->prepare(state_.step());
+    folder = broadcast_string(folder, communicator_, "checkpoint folder");
+    write_references(folder + "/" + kReferencesFile, *references_, communicator_);
   }
 
   // Empty if the run keeps none.
@@ -259,11 +278,24 @@ class Trainer::Impl {
     state_text = broadcast_string(state_text, communicator_, "run state");
     broadcast_tensors(replica_tensors(*model_, objective_), communicator_, "initial weights");
     if (train_.ema().decay() > 0) average_.emplace(replica_tensors(*model_, objective_), train_.ema());
-    if (state_text.empty()) return;
+    if (state_text.empty()) {
+      if (references_) initialise_references(*references_, *model_, settings_, stores_, communicator_);
+      return;
+    }
     google::protobuf::TextFormat::ParseFromString(state_text, &state_);
     broadcast_tensors(optimizer_.state(), communicator_, "optimizer state");
     if (snapshot) copy_tensors(snapshot->ema, average(), place_of(*snapshot));
     broadcast_tensors(average(), communicator_, "average of the weights");
+    if (references_) resume_references(snapshot ? snapshot->references_file : "");
+  }
+
+  void resume_references(const std::string& path) {
+    const int64_t found = read_references(path, *references_, communicator_);
+    if (found == references_->order().size()) return;
+    throw DataError(
+        fmt::format("{} has references of {} of the {} identities in {}: it belongs to another set; give the "
+                    "store it was trained on, or another --run",
+                    path, found, references_->order().size(), stores_.describe()));
   }
 
   std::string place_of(const Snapshot& snapshot) const {
@@ -277,6 +309,9 @@ class Trainer::Impl {
     }
     copy_tensors(snapshot.model, replica_tensors(*model_, objective_), place_of(snapshot));
     optimizer_.load_state(snapshot.optimizer, place_of(snapshot));
+    if (references_ && snapshot.references_file.empty()) {
+      throw DataError(place_of(snapshot) + " has no references though the config asks for them; give another --run");
+    }
   }
 
   void log_header() {
@@ -289,6 +324,7 @@ class Trainer::Impl {
       log_info("data.train_splits has VAL: val is not evaluated while training, and no checkpoint is the best one");
     }
     for (const std::string& group : optimizer_.describe_groups()) log_info(group);
+    if (references_) log_info(references_->describe());
     if (state_.step() > 0)
       log_info(fmt::format("continuing {} after step {} of {}", run_dir_, state_.step(), total_steps_));
   }
@@ -305,6 +341,7 @@ class Trainer::Impl {
   NamedParameters trainable_;
   Optimizer optimizer_;
   GradientReducer reducer_;
+  std::unique_ptr<ReferenceBank> references_;  // if the run keeps a bank
   TrainingStep step_;
   std::unique_ptr<Tokenizer> tokenizer_;
   int64_t steps_per_epoch_;

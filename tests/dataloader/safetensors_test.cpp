@@ -11,7 +11,9 @@
 
 #include <cstring>
 
+#include "dataloader/formats/safetensors_rows.h"
 #include "tests/dataloader/sample_store.h"
+#include "tests/support/file_bytes.h"
 #include "tests/support/reference_python.h"
 #include "tests/support/temporary_folder.h"
 
@@ -232,6 +234,40 @@ TEST(Safetensors, FindTensorNamesWhatIsThere) {
   EXPECT_TRUE(at::equal(find_tensor(tensors, "text", "f"), at::ones({1})));
   EXPECT_THAT(error_of([&] { find_tensor(tensors, "texts", "f.st"); }),
               AllOf(HasSubstr("f.st"), HasSubstr("texts"), HasSubstr("image, text")));
+}
+
+TEST(SafetensorsRows, AreReadAsTheWholeFileIs) {
+  const TemporaryFolder folder;
+  write_safetensors(folder / "f", one_of_each());
+  const SafetensorsFile file(folder / "f");
+  EXPECT_TRUE(file.has("scalar"));
+  EXPECT_FALSE(file.has("none"));
+  for (const auto& [name, tensor] : one_of_each()) {
+    EXPECT_TRUE(at::equal(file.read(name), tensor)) << name;
+    if (tensor.dim() != 2 || tensor.size(0) < 4) continue;
+    EXPECT_TRUE(at::equal(file.read_rows(name, 1, 3), tensor.narrow(0, 1, 3))) << name;
+    EXPECT_EQ(file.read_rows(name, 5, 0).size(0), 0);
+    EXPECT_THROW(file.read_rows(name, 3, 3), DataError);
+    EXPECT_THROW(file.read_rows(name, -1, 1), DataError);
+  }
+  EXPECT_THROW(file.read_rows("scalar", 0, 1), DataError);
+  EXPECT_THROW(file.read("none"), DataError);
+}
+
+// Written in two parts, the second first, it is the file that is written at once.
+TEST(SafetensorsRows, WrittenInPartsAreTheWholeFile) {
+  const TemporaryFolder folder;
+  const at::Tensor ids = at::arange(7, at::kLong), rows = at::arange(21, at::kFloat).reshape({7, 3});
+  write_safetensors(folder / "whole", {{"rows", rows}, {"ids", ids}});
+  create_safetensors(folder / "parts", {{"rows", at::kFloat, {7, 3}}, {"ids", at::kLong, {7}}});
+  write_safetensors_rows(folder / "parts", 4, {{"ids", ids.narrow(0, 4, 3)}, {"rows", rows.narrow(0, 4, 3)}});
+  write_safetensors_rows(folder / "parts", 0, {{"ids", ids.narrow(0, 0, 4)}, {"rows", rows.narrow(0, 0, 4)}});
+  EXPECT_EQ(read_bytes(folder / "parts"), read_bytes(folder / "whole"));
+  EXPECT_THROW(write_safetensors_rows(folder / "parts", 5, {{"rows", rows.narrow(0, 0, 3)}}), DataError);
+  EXPECT_THROW(write_safetensors_rows(folder / "parts", 0, {{"rows", ids}}), DataError);
+  EXPECT_THROW(write_safetensors_rows(folder / "parts", 0, {{"rows", rows.narrow(1, 0, 2)}}), DataError);
+  EXPECT_THROW(write_safetensors_rows(folder / "parts", 0, {{"other", rows}}), DataError);
+  EXPECT_EQ(read_bytes(folder / "parts"), read_bytes(folder / "whole"));
 }
 
 }  // namespace

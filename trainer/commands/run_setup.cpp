@@ -56,7 +56,7 @@ bool is_checkpoint_folder(const std::string& path) {
 }
 
 RunSettings to_settings(const RunConfig& config) {
-  return {config.model(), config.data(), config.objective(), config.train(), config.comm()};
+  return {config.model(), config.data(), config.objective(), config.train(), config.comm(), config.references()};
 }
 
 void start_computing(const Process& process, int threads) {

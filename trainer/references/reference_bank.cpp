@@ -125,7 +125,7 @@ ReferenceBank::ReferenceBank(const ReferencesConfig& config, std::vector<int64_t
   std::copy_n(order_.identities().begin() + first_row_, own, identity_.data_ptr<int64_t>());
   mean_image_ = at::zeros({width}, dtype);
   mean_text_ = at::zeros({width}, dtype);
-  mean_updates_ = at::zeros({}, at::kLong);
+  mean_updates_ = at::zeros({1}, at::kLong);
 }
 
 template <typename T>
@@ -226,6 +226,16 @@ void ReferenceBank::update_means(const FeaturePair& features, int64_t global_row
   mean_image_.add_(means.select(0, 0) - mean_image_, rate);
   mean_text_.add_(means.select(0, 1) - mean_text_, rate);
   mean_updates_.add_(1);
+}
+
+size_t ReferenceBank::find_pair(const Features& features) const {
+  std::string names;
+  for (size_t i = 0; i < features.pairs.size(); ++i) {
+    if (features.pairs[i].name == config_.pair()) return i;
+    names += (i == 0 ? "" : ", ") + features.pairs[i].name;
+  }
+  throw ConfigError(fmt::format("references.pair is \"{}\", but the features have only {}; give one of those",
+                                config_.pair(), names));
 }
 
 ReferenceResult ReferenceBank::evaluate(const FeaturePair& features, const Labels& labels, const Progress& progress) {

@@ -64,6 +64,9 @@ class ReferenceBank {
   void add_to_sums(const at::Tensor& identity, const at::Tensor& features);
   int64_t end_sums();
 
+  // The place of the config's pair among the features. ConfigError if it is not there.
+  size_t find_pair(const Features& features) const;
+
   // Value and the features' gradients; the references' are kept until step(). DataError: an identity without a row.
   // Collective.
   ReferenceResult evaluate(const FeaturePair& features, const Labels& labels, const Progress& progress);
@@ -89,7 +92,7 @@ class ReferenceBank {
   // "identity", "step" [own] int64.
   NamedTensors row_state() const;
   // The same on all ranks: "mean.image", "mean.text" [width], the running means of unit features over training, and
-  // "mean.updates" (0-dim int64).
+  // "mean.updates" ([1] int64).
   NamedTensors means() const;
 
   // Takes over the rows of such a state whose identities this rank has, by identity; returns how many. A row whose
@@ -127,7 +130,7 @@ class ReferenceBank {
   at::Tensor steps_;                        // [own] int64
   at::Tensor identity_;                     // [own] int64
   at::Tensor mean_image_, mean_text_;       // [width] of the rows' dtype
-  at::Tensor mean_updates_;                 // 0-dim int64
+  at::Tensor mean_updates_;                 // [1] int64
 
   std::vector<int64_t> active_;  // BATCH: own rows that take part, ascending
   at::Tensor gradient_;          // [own or active, width]

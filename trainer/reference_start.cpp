@@ -1,0 +1,136 @@
+#include "trainer/reference_start.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "dataloader/evaluation_reader.h"
+#include "dataloader/sample_list.h"
+#include "dataloader/tokenizer.h"
+#include "launch/error.h"
+#include "launch/log.h"
+#include "trainer/evaluation.h"
+
+namespace muster {
+namespace {
+
+at::Tensor unit(const at::Tensor& rows) {
+  const at::Tensor exact = rows.to(at::kFloat);
+  return exact / at::linalg_vector_norm(exact, 2, {1}, true).clamp_min(1e-12);
+}
+
+// Images of a store that are trained on, and their pairs' features.
+class PairFeatures {
+ public:
+  PairFeatures(Model& model, const Store& store, const RunSettings& settings, const Tokenizer& tokenizer)
+      : model_(model),
+        store_(store),
+        reader_(store, settings.data, input_size(settings.model), tokenizer),
+        batch_(settings.train.evaluation().batch()) {}
+
+  // [n, width]: of each image the sum over its captions of both unit features.
+  at::Tensor of(const std::vector<int64_t>& images) {
+    std::vector<int64_t> captions, owner;
+    for (size_t i = 0; i < images.size(); ++i) {
+      for (int64_t c = 0; c < store_.caption_count(images[i]); ++c) {
+        captions.push_back(store_.first_caption(images[i]) + c);
+        owner.push_back(static_cast<int64_t>(i));
+      }
+    }
+    at::Tensor sums = unit(model_.encode_image(reader_.images(images)));
+    for (size_t i = 0; i < images.size(); ++i) {
+      sums.select(0, static_cast<int64_t>(i)).mul_(store_.caption_count(images[i]));
+    }
+    for (size_t first = 0; first < captions.size(); first += static_cast<size_t>(batch_)) {
+      const size_t end = std::min(captions.size(), first + static_cast<size_t>(batch_));
+      const auto begin = captions.begin();
+      const at::Tensor texts = unit(model_.encode_text(
+          reader_.tokens({begin + static_cast<std::ptrdiff_t>(first), begin + static_cast<std::ptrdiff_t>(end)})));
+      for (size_t i = first; i < end; ++i)
+        sums.select(0, owner[i]).add_(texts.select(0, static_cast<int64_t>(i - first)));
+    }
+    return sums;
+  }
+
+ private:
+  Model& model_;
+  const Store& store_;
+  EvaluationReader reader_;
+  int64_t batch_;
+};
+
+at::Tensor to_tensor(const std::vector<int64_t>& values) {
+  const at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, at::kLong);
+  std::copy(values.begin(), values.end(), tensor.data_ptr<int64_t>());
+  return tensor;
+}
+
+void add_means(ReferenceBank& bank, Model& model, const RunSettings& settings, const TrainingStores& stores,
+               Communicator& communicator) {
+  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(settings.data.tokenizer());
+  const SampleList samples(stores, settings.data);
+  const int64_t batch = settings.train.evaluation().batch();
+  for (size_t part = 0; part < stores.shares().size(); ++part) {
+    const TrainingStores::Share& share = stores.shares()[part];
+    const std::vector<int64_t>& images = samples.images_of(part);
+    PairFeatures features(model, *share.store, settings, *tokenizer);
+    const auto count = static_cast<int64_t>(images.size());
+    const Slice slice = slice_of(count, {communicator.rank(), communicator.size()});
+    // Every rank adds as many batches as the one that has most images.
+    const int64_t most = split_rows(count, communicator.size()).front();
+    for (int64_t first = 0; first < most; first += batch) {
+      const int64_t mine = std::max<int64_t>(0, std::min(batch, slice.count - first));
+      const auto begin = images.begin() + slice.first + first;
+      std::vector<int64_t> numbers, identities;
+      if (mine > 0) numbers.assign(begin, begin + mine);
+      for (const int64_t image : numbers) identities.push_back(share.first_identity + share.store->identity(image));
+      bank.add_to_sums(to_tensor(identities),
+                       mine > 0 ? features.of(numbers) : at::zeros({0, bank.width()}, at::kFloat));
+    }
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<ReferenceBank> make_references(const RunSettings& settings, const TrainingStores& stores,
+                                               Communicator& communicator) {
+  if (!keeps_references(settings.references)) return nullptr;
+  const SampleList samples(stores, settings.data);
+  std::vector<int64_t> identities = samples.identities();
+  int64_t pairs = 0;
+  for (size_t part = 0; part < stores.shares().size(); ++part) {
+    const Store& store = *stores.shares()[part].store;
+    for (const int64_t image : samples.images_of(part)) pairs += store.caption_count(image);
+  }
+  if (pairs == static_cast<int64_t>(identities.size())) {
+    throw ConfigError(fmt::format(
+        "references: {} has no identities, each image with its one caption is its own; import it with an identity "
+        "column, or set references.fusion_weight and guidance_weight to 0",
+        stores.describe()));
+  }
+  return std::make_unique<ReferenceBank>(settings.references, std::move(identities), settings.model.joint_width(),
+                                         settings.train.seed(), settings.train.global_batch(), communicator);
+}
+
+void initialise_references(ReferenceBank& bank, Model& model, const RunSettings& settings, const TrainingStores& stores,
+                           Communicator& communicator) {
+  if (settings.references.init() == ReferencesConfig::NORMAL) return bank.initialise_normal();
+  communicator.set_phase("references", settings.comm.slow_phase_timeout_s());
+  const at::NoGradGuard no_grad;
+  const bool was_training = model.is_training();
+  model.eval();
+  bank.begin_sums();
+  add_means(bank, model, settings, stores, communicator);
+  bank.end_sums();
+  model.train(was_training);
+}
+
+}  // namespace muster

@@ -1,0 +1,80 @@
+#include "trainer/references/reference_file.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/scalar_tensor.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "dataloader/formats/safetensors_rows.h"
+#include "launch/error.h"
+
+namespace muster {
+namespace {
+
+constexpr int64_t kBlockRows = 16384;
+
+}  // namespace
+
+NamedTensors reference_tensors(const ReferenceBank& bank) {
+  NamedTensors tensors = bank.row_state();
+  for (auto& mean : bank.means()) tensors.push_back(std::move(mean));
+  return tensors;
+}
+
+void write_references(const std::string& path, const ReferenceBank& bank, Communicator& communicator) {
+  if (communicator.rank() == 0) {
+    std::vector<TensorShape> shapes;
+    for (const auto& [name, tensor] : bank.row_state()) {
+      shapes.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
+      shapes.back().sizes[0] = bank.order().size();
+    }
+    for (const auto& [name, tensor] : bank.means()) {
+      shapes.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
+    }
+    create_safetensors(path, shapes);
+    write_safetensors_rows(path, 0, bank.means());
+  }
+  communicator.barrier("references file made");
+  write_safetensors_rows(path, bank.first_row(), bank.row_state());
+  communicator.barrier("references written");
+}
+
+int64_t read_references(const std::string& path, ReferenceBank& bank, Communicator& communicator) {
+  std::unique_ptr<SafetensorsFile> file;
+  const at::Tensor sizes = at::empty({2}, at::kLong);
+  if (communicator.rank() == 0) {
+    file = std::make_unique<SafetensorsFile>(path);
+    std::copy_n(file->sizes("rows").begin(), 2, sizes.data_ptr<int64_t>());
+  }
+  communicator.broadcast(sizes, 0, "references.sizes").wait();
+  const int64_t count = sizes.const_data_ptr<int64_t>()[0], width = sizes.const_data_ptr<int64_t>()[1];
+  if (width != bank.width()) {
+    throw ConfigError(
+        fmt::format("{} has references of width {}, this model's features have width {}; give the config "
+                    "it was made with, or another --run",
+                    path, width, bank.width()));
+  }
+  const auto send = [&](const std::string& name, at::Tensor tensor) {
+    if (file) tensor.copy_(file->read(name));
+    communicator.broadcast(tensor, 0, "references." + name).wait();
+  };
+  for (const auto& [name, tensor] : bank.means()) send(name, tensor);
+  int64_t taken = 0;
+  for (int64_t first = 0; first < count; first += kBlockRows) {
+    NamedTensors block;
+    for (const auto& [name, tensor] : bank.row_state()) {
+      std::vector<int64_t> shape = tensor.sizes().vec();
+      shape[0] = std::min(kBlockRows, count - first);
+      block.emplace_back(name, file ? file->read_rows(name, first, shape[0]) : at::empty(shape, tensor.options()));
+      communicator.broadcast(block.back().second, 0, "references." + name).wait();
+    }
+    taken += bank.take_rows(block);
+  }
+  const at::Tensor found = at::scalar_tensor(taken, at::kLong);
+  if (bank.is_sharded()) communicator.all_reduce(found, ReduceOp::kSum, "references.found").wait();
+  return found.item<int64_t>();
+}
+
+}  // namespace muster
