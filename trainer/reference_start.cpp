@@ -127,9 +127,15 @@ void initialise_references(ReferenceBank& bank, Model& model, const RunSettings&
   const at::NoGradGuard no_grad;
   const bool was_training = model.is_training();
   model.eval();
+  if (communicator.rank() == 0) {
+    log_info("references: one pass over all training images and captions for their first values");
+  }
   bank.begin_sums();
   add_means(bank, model, settings, stores, communicator);
-  bank.end_sums();
+  const int64_t drawn = bank.end_sums();
+  if (communicator.rank() == 0 && drawn > 0) {
+    log_warning(fmt::format("references: {} identities have features of length 0; their references are random", drawn));
+  }
   model.train(was_training);
 }
 
