@@ -1,4 +1,7 @@
 // Run configs: lines that begin with "--set " are overrides, the rest is the file.
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <sstream>
 #include <string>
 
@@ -6,29 +9,54 @@
 #include "tests/fuzz/target.h"
 
 namespace muster::fuzz {
+namespace {
 
-std::vector<std::string> seeds() {
-  const std::string config = R"(model {
-  preset: MINI
-  image { width_pixels: 16 height_pixels: 16 width: 24 layers: 1 heads: 2 }
-  text { context: 12 width: 24 layers: 1 heads: 2 }
-  joint_width: 16
+// A file without its comments, which no change can hurt.
+std::string read_config(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  std::string text;
+  for (std::string line; std::getline(file, line);) {
+    const size_t first = line.find_first_not_of(' ');
+    if (first != std::string::npos && line[first] != '#') text += line + "\n";
+  }
+  return text;
 }
-data { sampler { identity { identities: 4 samples: 2 } } image { mean: [0.5, 0.5, 0.5] std: [1, 1, 1] flip: true } }
-objective { term { weight: 0.5 info_nce { temperature: 0.07 } } term { sdm {} } }
-train { global_batch: 8 steps: 4 threads: 1 optimizer { rate: 1e-4 } precision: BF16 }
-)";
-  return {config,
-          config + "--set data.sampler={ uniform {} }\n--set train.global_batch=16\n--set objective.term[0].weight=2\n",
-          config + "--set data.image.mean=[0, 0.5, 1]\n--set objective.term[2]={ siglip {} }\n",
-          "model { preset: VIT_B_16 }\nobjective { term { info_nce {} } }\ntrain { global_batch: 8 epochs: 2 }\n"};
+
+}  // namespace
+
+// Every preset, and the demo with overrides.
+std::vector<std::string> seeds() {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(MUSTER_SOURCE_DIR "/configs")) {
+    if (entry.path().extension() == ".textproto") paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  std::vector<std::string> configs;
+  for (const std::filesystem::path& path : paths) configs.push_back(read_config(path));
+  const std::string demo = read_config(MUSTER_SOURCE_DIR "/configs/demo.textproto");
+  configs.push_back(demo + "--set train.global_batch=16\n--set objective.term[0].weight=2\n");
+  configs.push_back(demo + "--set data.image.mean=[0, 0.5, 1]\n--set data.image.std=[1, 1, 1]\n");
+  configs.push_back(demo + "--set objective.term[1]={ sdm {} }\n--set references={}\n");
+  return configs;
 }
 
 std::vector<std::string> words() {
-  return {"{",       "}",        "[",   "]",       ": ",       "--set ",    "train.",     "objective.term[",
-          "model",   "data",     "=",   "\n",      "term { ",  "siglip {}", "triplet {}", "tal {}",
-          "cmpm {}", "weight: ", "inf", "nan",     "preset: ", "MINI",      "#",          "\"",
-          "\\x",     "<",        ">",   "[a.b/c]", ",",        "seed: 1"};
+  return {"{",          "}",
+          "[",          "]",
+          ": ",         "--set ",
+          "train.",     "objective.term[",
+          "model",      "data",
+          "=",          "\n",
+          "term { ",    "siglip {}",
+          "triplet {}", "tal {}",
+          "cmpm {}",    "weight: ",
+          "inf",        "nan",
+          "preset: ",   "references {",
+          "MINI",       "#",
+          "\"",         "\\x",
+          "<",          ">",
+          "[a.b/c]",    ",",
+          "seed: 1"};
 }
 
 }  // namespace muster::fuzz
