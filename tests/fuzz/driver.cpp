@@ -58,14 +58,21 @@ void on_signal(int signal) {
   _exit(1);
 }
 
+// A sanitizer has handlers of its own for the signals that it reports on.
 void watch_for_ends() {
-  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGVTALRM}) std::signal(signal, on_signal);
+  for (const int signal : {SIGABRT, SIGVTALRM}) std::signal(signal, on_signal);
   if (__sanitizer_set_death_callback != nullptr) {
     __sanitizer_set_death_callback(report_finding);
-  } else {
-    const rlimit limit = {rlim_t{3} << 30U, rlim_t{3} << 30U};  // of memory: no input is worth more
-    setrlimit(RLIMIT_DATA, &limit);
+    return;
   }
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) std::signal(signal, on_signal);
+  const rlimit limit = {rlim_t{3} << 30U, rlim_t{3} << 30U};  // of memory: no input is worth more
+  setrlimit(RLIMIT_DATA, &limit);
+}
+
+// Leaks are reported when the program has ended, of all inputs together.
+void stop_watching() {
+  if (__sanitizer_set_death_callback != nullptr) __sanitizer_set_death_callback(nullptr);
 }
 
 // False after an exception, which is reported.
@@ -94,6 +101,7 @@ int run_files(const std::string& program, char** first, char** last) {
     if (!run_input()) return 1;
   }
   std::printf("no finding in the files given\n");
+  stop_watching();
   return 0;
 }
 
@@ -134,5 +142,6 @@ int main(int argc, char** argv) {
   }
   std::printf("%s: %llu runs from seed %llu in %.1f s, %llu of them taken, no finding\n", name.c_str(), count(run),
               count(seed), passed(), count(run - muster::fuzz::refusals()));
+  stop_watching();
   return 0;
 }
