@@ -23,7 +23,13 @@
 #include "tests/fuzz/mutator.h"
 #include "tests/fuzz/target.h"
 
-extern "C" __attribute__((weak)) void __sanitizer_set_death_callback(void (*callback)());
+// Both sanitizers, each with a runtime of its own, end in SIGABRT, behind their reports.
+extern "C" const char* __asan_default_options() {
+  return "abort_on_error=1";
+}
+extern "C" const char* __ubsan_default_options() {
+  return "abort_on_error=1:print_stacktrace=1";
+}
 
 namespace {
 
@@ -58,21 +64,18 @@ void on_signal(int signal) {
   _exit(1);
 }
 
-// A sanitizer has handlers of its own for the signals that it reports on.
 void watch_for_ends() {
   for (const int signal : {SIGABRT, SIGVTALRM}) std::signal(signal, on_signal);
-  if (__sanitizer_set_death_callback != nullptr) {
-    __sanitizer_set_death_callback(report_finding);
-    return;
-  }
+#ifndef __SANITIZE_ADDRESS__  // which has handlers of its own for the others, and takes memory as it likes
   for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) std::signal(signal, on_signal);
   const rlimit limit = {rlim_t{3} << 30U, rlim_t{3} << 30U};  // of memory: no input is worth more
   setrlimit(RLIMIT_DATA, &limit);
+#endif
 }
 
 // Leaks are reported when the program has ended, of all inputs together.
 void stop_watching() {
-  if (__sanitizer_set_death_callback != nullptr) __sanitizer_set_death_callback(nullptr);
+  std::signal(SIGABRT, SIG_DFL);
 }
 
 // False after an exception, which is reported.
