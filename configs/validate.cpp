@@ -13,6 +13,7 @@
 #include "launch/checks.h"
 #include "trainer/losses/objective.h"
 #include "trainer/references/reference_bank.h"
+#include "trainer/references/refinement.h"
 
 namespace muster {
 namespace {
@@ -139,6 +140,7 @@ std::vector<std::string> find_problems(const RunConfig& config) {
   check_train(config.train(), checks);
   check_comm(config.comm(), checks);
   check_references(config.references(), checks);
+  check_refinement(config.refinement(), checks);
   return checks.take();
 }
 

@@ -26,7 +26,7 @@ class ScoreKernel : public testing::TestWithParam<int64_t> {
 
   std::vector<float> scores(ScorePanel variant) const {
     std::vector<float> panel(static_cast<size_t>(kPanelRows * width_));
-    pack_panel(rows_.data(), kPanelRows, width_, panel.data());
+    pack_panel(rows_.data(), width_, kPanelRows, width_, panel.data());
     std::vector<float> made(kGroupRows * kPanelRows);
     variant(queries_.data(), width_ + 3, width_, panel.data(), made.data(), kPanelRows);
     return made;
@@ -76,7 +76,7 @@ INSTANTIATE_TEST_SUITE_P(Widths, ScoreKernel, testing::Values(0, 1, 7, 64, 513))
 TEST(Panel, MissingRowsAreZero) {
   const std::vector<float> row{1, 2};
   std::vector<float> panel(2 * kPanelRows, -1);
-  pack_panel(row.data(), 1, 2, panel.data());
+  pack_panel(row.data(), 2, 1, 2, panel.data());
   EXPECT_EQ(panel[0], 1);
   EXPECT_EQ(panel[kPanelRows], 2);
   for (size_t r = 1; r < kPanelRows; ++r) EXPECT_EQ(panel[r] + panel[kPanelRows + r], 0);

@@ -6,6 +6,7 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -20,6 +21,8 @@
 #include "trainer/commands/resident_memory.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/commands/stopwatch.h"
+#include "trainer/references/refinement.h"
+#include "trainer/retrieval/fixed_product.h"
 #include "trainer/retrieval/retrieval.h"
 
 namespace muster {
@@ -33,6 +36,7 @@ struct BenchRetrievalArguments {
   int64_t identities = 1000;
   int64_t width = 512;
   int threads = 0;
+  int64_t references = 0;
   int runs = 5;
 };
 
@@ -49,6 +53,29 @@ void bare_product(const at::Tensor& texts, const at::Tensor& images) {
     const int64_t rows = std::min(kSlab, texts.size(0) - row);
     at::Tensor similarities = slab.narrow(0, 0, rows);
     at::mm_out(similarities, texts.narrow(0, row, rows), images.t());
+  }
+}
+
+// With references, against the evaluation without them in the same minutes: from rows to figures, for one beta.
+void bench_refinement(const BenchRetrievalArguments& arguments, const EmbeddingRows& texts, const EmbeddingRows& images,
+                      double plain_cpu) {
+  LocalCommunicator alone;
+  at::Generator generator = at::detail::createCPUGenerator(3);
+  const ReferenceBasis basis{unit_matrix(at::randn({arguments.references, arguments.width}, generator, at::kFloat)),
+                             at::zeros({arguments.width}, at::kFloat), at::zeros({arguments.width}, at::kFloat)};
+  for (const bool z_scores : {false, true}) {
+    RefinementConfig config;
+    config.set_z_scores(z_scores);
+    std::vector<double> wall, cpu;
+    for (int run = 0; run < arguments.runs; ++run) {
+      const Seconds seconds = time_of(
+          [&] { Refinement(basis, config, RefinementConfig::CENTRE, texts, images, alone).evaluate(1, alone); });
+      wall.push_back(seconds.wall);
+      cpu.push_back(seconds.cpu);
+    }
+    fmt::print("{:<24} {:>12.4f} {:>12.4f}   {:.3f} x the evaluation's processor time\n",
+               z_scores ? "refined, z-scores" : "refined, no z-scores", median(wall), median(cpu),
+               median(cpu) / plain_cpu);
   }
 }
 
@@ -77,6 +104,7 @@ void bench_retrieval(const BenchRetrievalArguments& arguments, Process& process)
   fmt::print("{:<24} {:>12.4f} {:>12.4f}\n", "evaluation", median(wall), median(cpu));
   fmt::print("{:<24} {:>12.4f} {:>12.4f}\n", "one bare product", median(bare_wall), median(bare_cpu));
   fmt::print("{:<24} {:>12.3f} {:>12.3f}\n", "ratio", median(wall) / median(bare_wall), median(ratios));
+  if (arguments.references > 0) bench_refinement(arguments, texts, images, median(cpu));
   fmt::print("peak memory {:.1f} MiB beyond the rows (rise of VmHWM over VmRSS)\n", peak);
 }
 
@@ -94,6 +122,9 @@ void add_bench_retrieval(CLI::App& bench, Process& process) {
       ->capture_default_str();
   command->add_option("--width", arguments->width, "Width of the embeddings")
       ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
+  command->add_option("--references", arguments->references, "Also refined by so many references; 0: not")
+      ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str();
   command->add_option("--threads", arguments->threads, "Threads; 0: all cores")->check(CLI::Range(0, 1024));
   command->add_option("--runs", arguments->runs, "Runs of each")->check(CLI::Range(1, 1000))->capture_default_str();

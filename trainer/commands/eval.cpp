@@ -13,6 +13,7 @@
 #include "launch/process.h"
 #include "trainer/commands/commands.h"
 #include "trainer/commands/eval_embeddings.h"
+#include "trainer/commands/eval_refined.h"
 #include "trainer/commands/output_file.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/evaluation.h"
@@ -32,6 +33,7 @@ struct EvalArguments {
   std::string positives = "identity";
   bool best_on_test = false;
   RanksRequest ranks;
+  RefineRequest refine;
 };
 
 PositiveRule rule_of(const EvalArguments& arguments) {
@@ -73,6 +75,8 @@ void evaluate_run(const EvalArguments& arguments, Process& process) {
   read_run_config(arguments.run_dir);  // says so if there is no run
   if (!report.empty()) check_output_file("--report", report, inputs);
   check_ranks_request(arguments.ranks, inputs);
+  RefinementConfig refinement;
+  if (arguments.refine.wanted) refinement = refinement_config(arguments.refine, arguments.run_dir);
   start_computing(process, 0);
   const Store store(arguments.store);
   const Split split = split_from_name(arguments.split);
@@ -85,14 +89,23 @@ void evaluate_run(const EvalArguments& arguments, Process& process) {
   const SplitEmbeddings embeddings =
       embed_split(*run.model, store, split, run.settings, *communicator, rule_of(arguments));
   const EvaluationRecord result = evaluate_embeddings(embeddings, split, run.step, *communicator);
+  std::vector<EvaluationRecord> records = {result};
+  if (arguments.refine.wanted) {
+    const RefinedEvaluation refined = evaluate_refined(arguments.refine, refinement, arguments.run_dir, run, store,
+                                                       embeddings, result, *communicator);
+    records.insert(records.end(), {refined.refined, refined.control});
+  }
   if (!report.empty()) {
     write_run_report(report, arguments.run_dir, run.config, store, embeddings, result, *communicator);
   }
   rank_rows(arguments.ranks, store, embeddings, *communicator);
   if (process.rank() != 0) return;
-  record(arguments, store, result);
-  fmt::print("{}{}", describe_comparison(arguments, run, store, embeddings),
-             format_retrieval_table(result.text_to_image, result.image_to_text));
+  fmt::print("{}", describe_comparison(arguments, run, store, embeddings));
+  for (const EvaluationRecord& one : records) {
+    record(arguments, store, one);
+    if (!one.refinement.empty()) fmt::print("{}\n", one.refinement);
+    fmt::print("{}", format_retrieval_table(one.text_to_image, one.image_to_text));
+  }
   if (!report.empty()) fmt::print("report: {}\n", report);
 }
 
@@ -155,13 +168,25 @@ void add_eval_command(CLI::App& app, Process& process) {
       ->check(CLI::Range(1, 1 << 20))
       ->needs(ranks)
       ->capture_default_str();
+  auto* refine = command->add_flag("--refine", arguments->refine.wanted,
+                                   "Also with the references that the run has learned, and a control without them");
+  command
+      ->add_option("--refine-on", arguments->refine.val_store,
+                   "Store whose val chooses refinement.phi and .beta; default: that of --data")
+      ->needs(refine);
+  command
+      ->add_option("--set", arguments->refine.overrides,
+                   "Override a field of the refinement: --set refinement.beta=[0.5]; see muster config refinement")
+      ->needs(refine)
+      ->take_all();
   auto* best_on_test = command
                            ->add_flag("--best-on-test", arguments->best_on_test,
                                       "Try every kept checkpoint on test and show the best there; saves nothing")
                            ->excludes(split)
                            ->excludes(checkpoint)
                            ->excludes(report)
-                           ->excludes(ranks);
+                           ->excludes(ranks)
+                           ->excludes(refine);
   command
       ->add_option("--embeddings", arguments->embeddings,
                    "safetensors with image, text [n, width] and image_identity, text_identity [n] int64")
@@ -169,6 +194,7 @@ void add_eval_command(CLI::App& app, Process& process) {
       ->excludes(store)
       ->excludes(report)
       ->excludes(best_on_test)
+      ->excludes(refine)
       ->excludes(positives);
   command->callback([arguments, &process] { evaluate(*arguments, process); });
 }

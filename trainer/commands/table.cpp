@@ -78,6 +78,7 @@ std::map<std::string, EvaluationRecord> choose_records(const std::string& run_di
   std::map<std::string, EvaluationRecord> chosen;
   for (const EvaluationRecord& record : records) {
     if (record.split != arguments.split || record.positives != arguments.positives) continue;
+    if (!record.refinement.empty()) continue;
     if (arguments.step == "best" && record.step != best) continue;
     const auto found = chosen.find(record.data);
     if (found == chosen.end() || record.step >= found->second.step) chosen[record.data] = record;

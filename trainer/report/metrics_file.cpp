@@ -108,6 +108,7 @@ std::string to_json_line(const EvaluationRecord& record) {
     line["data"] = record.data;
     line["positives"] = record.positives;
   }
+  if (!record.refinement.empty()) line["refinement"] = record.refinement;
   return line.dump();
 }
 
@@ -124,7 +125,8 @@ MetricsHistory read_metrics(const std::string& path) {
     } else if (parsed["kind"] == "evaluation") {
       history.evaluations.push_back({integer(parsed, "step"), text(parsed, "split", ""),
                                      metrics_from(parsed, "text_to_image"), metrics_from(parsed, "image_to_text"),
-                                     text(parsed, "data", ""), text(parsed, "positives", "identity")});
+                                     text(parsed, "data", ""), text(parsed, "positives", "identity"),
+                                     text(parsed, "refinement", "")});
     }
   }
   return history;
@@ -134,7 +136,7 @@ void record_evaluation(const std::string& path, const EvaluationRecord& record) 
   std::string lines;
   for (const EvaluationRecord& other : read_metrics(path).evaluations) {
     const bool same = other.step == record.step && other.split == record.split && other.data == record.data &&
-                      other.positives == record.positives;
+                      other.positives == record.positives && other.refinement == record.refinement;
     if (!same) lines += to_json_line(other) + '\n';
   }
   write_file_atomically(path, lines + to_json_line(record) + '\n');

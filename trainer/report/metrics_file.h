@@ -6,7 +6,9 @@
 //   {"kind":"evaluation","step":100,"split":"val","text_to_image":{"r1":5.7,"r5":..,"r10":..,"map":..,"minp":..,
 //    "queries":6526,"gallery":3263,"skipped":0},"image_to_text":{...}}
 //
-// evaluations.jsonl, of muster eval: lines of the second kind, with "data" (the store's fingerprint) and "positives".
+// evaluations.jsonl, of muster eval: lines of the second kind, with "data" (the store's fingerprint) and "positives";
+// those of
+// --refine also have "refinement", how references took part.
 //
 // A number that is not finite is null. A line that a kill tore is no JSON object any more and is passed over.
 #pragma once
@@ -32,7 +34,8 @@ struct MetricsHistory {
 // Empty if there is no such file. DataError if it cannot be read.
 MetricsHistory read_metrics(const std::string& path);
 
-// Adds the record to evaluations.jsonl, in the place of one of the same step, split, data and positives. Whole or as it
+// Adds the record to evaluations.jsonl, in the place of one of the same step, split, data, positives and
+// refinement. Whole or as it
 // was. DataError.
 void record_evaluation(const std::string& path, const EvaluationRecord& record);
 

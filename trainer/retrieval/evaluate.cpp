@@ -11,6 +11,7 @@
 #include "trainer/retrieval/rank_figures.h"
 #include "trainer/retrieval/retrieval.h"
 #include "trainer/retrieval/row_ranks.h"
+#include "trainer/retrieval/score_rule.h"
 
 namespace muster {
 namespace {
@@ -22,38 +23,55 @@ void check_identities(const EmbeddingRows& side) {
   }
 }
 
-}  // namespace
-
-BothDirections evaluate_retrieval(const EmbeddingRows& texts, const EmbeddingRows& images, Communicator& communicator) {
-  check_identities(texts);
-  check_identities(images);
-  const RetrievalShape shape = agree_on_shape(texts, images, communicator);
+BothDirections evaluate_rows(const EmbeddingRows& texts, const UnitRows& unit_texts, const EmbeddingRows& images,
+                             const UnitRows& unit_images, const RetrievalShape& shape, const ScoreRule& rule,
+                             Communicator& communicator) {
   const at::Tensor image_identity =
       gather_rows(images.identity, shape.gallery_rows, communicator, "retrieval.identity");
   const at::Tensor text_identity = gather_rows(texts.identity, shape.query_rows, communicator, "retrieval.identity");
   const auto* identity = image_identity.const_data_ptr<int64_t>();
   const PositiveIndex image_index(identity, image_identity.size(0));
   const ColumnGallery all_texts(text_identity, shape.query_rows, communicator.rank());
-  const UnitRows unit_texts(texts.features, shape.width);
-  const UnitRows unit_images(images.features, shape.width);
 
   RowRanks of_texts(texts.identity, image_index);
   for_each_gallery_block(unit_images, shape, communicator,
-                         [&](const GalleryBlock& block) { of_texts.score_positives(unit_texts, block, shape.width); });
+                         [&](const GalleryBlock& block) { of_texts.score_positives(unit_texts, block, rule); });
   of_texts.begin_counting();
   const at::Tensor image_figures = at::empty({shape.gallery(), kFigures}, at::kDouble);
-  BlockScorer scorer(unit_texts, shape.width);
+  BlockScorer scorer(unit_texts);
   for_each_gallery_block(unit_images, shape, communicator, [&](const GalleryBlock& block) {
     ColumnRanks of_images(all_texts, identity + block.first, block.count);
     of_images.exchange_scores(of_texts.positive_scores(block), communicator);
-    scorer.score(block, [&](int worker, int64_t first, int64_t count, const float* scores) {
+    scorer.score(block, [&](int worker, int64_t first, int64_t count, float* scores) {
+      rule.finish_tile(first, count, block, scores);
       for (int64_t q = 0; q < count; ++q) of_texts.count(first + q, scores + q * kScoreStride, block);
-      of_images.count(worker, first, count, scores);
+      of_images.count(worker, first, count, rule.as_items(scores));
     });
     of_images.write_figures(communicator, image_figures.mutable_data_ptr<double>() + block.first * kFigures);
   });
   const at::Tensor text_figures = gather_rows(of_texts.figures(), shape.query_rows, communicator, "retrieval.figures");
   return {mean_figures(text_figures, shape.gallery()), mean_figures(image_figures, text_identity.size(0))};
+}
+
+}  // namespace
+
+BothDirections evaluate_retrieval(const EmbeddingRows& texts, const EmbeddingRows& images, Communicator& communicator) {
+  check_identities(texts);
+  check_identities(images);
+  const RetrievalShape shape = agree_on_shape(texts, images, communicator);
+  return evaluate_rows(texts, UnitRows(texts.features, shape.width), images, UnitRows(images.features, shape.width),
+                       shape, ScoreRule(shape.width), communicator);
+}
+
+BothDirections evaluate_mixed(const MixedRows& texts, const MixedRows& images, Communicator& communicator) {
+  check_identities(texts.rows);
+  check_identities(images.rows);
+  const RetrievalShape shape = agree_on_shape(texts.rows, images.rows, communicator);
+  const UnitRows unit_texts(texts.rows.features, shape.width, texts.second);
+  const UnitRows unit_images(images.rows.features, shape.width, images.second);
+  const at::Tensor image_weights = gather_rows(images.weight, shape.gallery_rows, communicator, "retrieval.weights");
+  return evaluate_rows(texts.rows, unit_texts, images.rows, unit_images, shape,
+                       ScoreRule(unit_texts.widths(), texts.weight, image_weights), communicator);
 }
 
 }  // namespace muster

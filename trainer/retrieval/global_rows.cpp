@@ -113,10 +113,20 @@ at::Tensor gather_rows(const at::Tensor& local, const std::vector<int64_t>& rows
 }
 
 UnitRows::UnitRows(const at::Tensor& features, int64_t width)
-    : features_(features.contiguous()), width_(width), scales_(inverse_norms(features_, width)) {}
+    : UnitRows(features, width, at::empty({features.size(0), 0}, at::kFloat)) {}
+
+UnitRows::UnitRows(const at::Tensor& features, int64_t width, const at::Tensor& second)
+    : features_(features.contiguous()),
+      second_(second.contiguous()),
+      widths_{width, second.size(1)},
+      scales_(inverse_norms(features_, width)) {
+  if (second.size(0) != features.size(0)) throw std::logic_error("retrieval: not as many second rows as rows");
+}
 
 void UnitRows::copy(int64_t row, float* unit) const {
-  scale_row(features_.const_data_ptr<float>() + row * width_, scales_[static_cast<size_t>(row)], width_, unit);
+  scale_row(features_.const_data_ptr<float>() + row * widths_[0], scales_[static_cast<size_t>(row)], widths_[0], unit);
+  const float* second = second_.const_data_ptr<float>() + row * widths_[1];
+  std::copy(second, second + widths_[1], unit + widths_[0]);
 }
 
 void for_each_gallery_block(const UnitRows& local, const RetrievalShape& shape, Communicator& communicator,
@@ -124,14 +134,14 @@ void for_each_gallery_block(const UnitRows& local, const RetrievalShape& shape, 
   const auto rank = static_cast<size_t>(communicator.rank());
   const int64_t gallery = shape.gallery();
   const int64_t my_first = sum(shape.gallery_rows, rank);
-  const at::Tensor buffer = at::empty({std::min(kBlockRows, gallery), shape.width}, at::kFloat);
+  const at::Tensor buffer = at::empty({std::min(kBlockRows, gallery), local.width()}, at::kFloat);
   auto* rows = buffer.mutable_data_ptr<float>();
   for (int64_t first = 0; first < gallery; first += kBlockRows) {
     const int64_t count = std::min(kBlockRows, gallery - first);
     const std::vector<int64_t> shares = rows_within(shape.gallery_rows, first, count);
     const int64_t offset = sum(shares, rank);
     for (int64_t i = 0; i < shares[rank]; ++i) {
-      local.copy(first + offset + i - my_first, rows + (offset + i) * shape.width);
+      local.copy(first + offset + i - my_first, rows + (offset + i) * local.width());
     }
     if (communicator.size() > 1) {
       const at::Tensor block = buffer.narrow(0, 0, count);
@@ -141,30 +151,41 @@ void for_each_gallery_block(const UnitRows& local, const RetrievalShape& shape, 
   }
 }
 
-BlockScorer::BlockScorer(const UnitRows& queries, int64_t width)
-    : queries_(queries), width_(width), panels_(static_cast<size_t>(kBlockRows * width)) {}
+BlockScorer::BlockScorer(const UnitRows& queries)
+    : queries_(queries), panels_(static_cast<size_t>(kBlockRows * queries.width())) {}
 
 void BlockScorer::score(const GalleryBlock& block, const VisitScores& visit) {
   const int64_t panels = (block.count + kPanelRows - 1) / kPanelRows;
+  const int64_t width = queries_.width();
+  // Of part 0, the rows, or part 1, their second rows.
+  const auto panel = [&](size_t part, int64_t p) {
+    return panels_.data() + (part == 0 ? 0 : kBlockRows * queries_.widths()[0]) +
+           p * kPanelRows * queries_.widths()[part];
+  };
   at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       const int64_t row = p * kPanelRows;
-      pack_panel(block.rows + row * width_, std::min(kPanelRows, block.count - row), width_,
-                 panels_.data() + row * width_);
+      for (const size_t part : {0, 1}) {
+        pack_panel(block.rows + row * width + (part == 0 ? 0 : queries_.widths()[0]), width,
+                   std::min(kPanelRows, block.count - row), queries_.widths()[part], panel(part, p));
+      }
     }
   });
-  const int64_t stride = width_ + 16;  // as kScoreStride
+  const int64_t stride = width + 16;  // as kScoreStride
   const int64_t groups = (queries_.size() + kGroupRows - 1) / kGroupRows;
+  const size_t parts = queries_.widths()[1] > 0 ? 2 : 1;
   at::parallel_for(0, groups, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> unit(static_cast<size_t>(kGroupRows * stride));
-    std::vector<float> scores(static_cast<size_t>(kGroupRows * kScoreStride));
+    std::vector<float> scores(parts * kTileScores);
     for (int64_t g = begin; g < end; ++g) {
       const int64_t first = g * kGroupRows;
       const int64_t count = std::min(kGroupRows, queries_.size() - first);
       for (int64_t q = 0; q < count; ++q) queries_.copy(first + q, unit.data() + q * stride);
-      for (int64_t p = 0; p < panels; ++p) {
-        score_panel(unit.data(), stride, width_, panels_.data() + p * kPanelRows * width_,
-                    scores.data() + p * kPanelRows, kScoreStride);
+      for (size_t part = 0; part < parts; ++part) {
+        for (int64_t p = 0; p < panels; ++p) {
+          score_panel(unit.data() + (part == 0 ? 0 : queries_.widths()[0]), stride, queries_.widths()[part],
+                      panel(part, p), scores.data() + part * kTileScores + p * kPanelRows, kScoreStride);
+        }
       }
       visit(at::get_thread_num(), first, count, scores.data());
     }

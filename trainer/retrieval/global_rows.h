@@ -9,6 +9,7 @@
 
 #include "comm/communicator.h"
 #include "trainer/retrieval/retrieval.h"
+#include "trainer/retrieval/score_kernel.h"
 
 namespace muster {
 
@@ -27,17 +28,23 @@ RetrievalShape agree_on_shape(const EmbeddingRows& queries, const EmbeddingRows&
 at::Tensor gather_rows(const at::Tensor& local, const std::vector<int64_t>& rows, Communicator& communicator,
                        const char* name);
 
-// This rank's rows as unit rows, made on demand.
+// This rank's rows as unit rows, made on demand; behind each, where there is one, its second row as it is.
 class UnitRows {
  public:
   UnitRows(const at::Tensor& features, int64_t width);
+  UnitRows(const at::Tensor& features, int64_t width, const at::Tensor& second);
 
   int64_t size() const { return static_cast<int64_t>(scales_.size()); }
+  // Of a row and of its second row (0: there is none).
+  const std::vector<int64_t>& widths() const { return widths_; }
+  // Of both together.
+  int64_t width() const { return widths_[0] + widths_[1]; }
   void copy(int64_t row, float* unit) const;
 
  private:
   at::Tensor features_;
-  int64_t width_;
+  at::Tensor second_;
+  std::vector<int64_t> widths_;
   std::vector<double> scales_;
 };
 
@@ -57,20 +64,21 @@ void for_each_gallery_block(const UnitRows& local, const RetrievalShape& shape, 
 // Rows a power of two apart would share a few sets of the first-level cache.
 inline constexpr int64_t kScoreStride = kBlockRows + 16;
 
-// Scores of `count` consecutive queries against one block: scores[q * kScoreStride + r].
-using VisitScores = std::function<void(int worker, int64_t first_query, int64_t count, const float* scores)>;
+// Scores of `count` consecutive queries against one block: scores[q * kScoreStride + r]; those of second rows from
+// kTileScores on. May be overwritten.
+using VisitScores = std::function<void(int worker, int64_t first_query, int64_t count, float* scores)>;
+inline constexpr int64_t kTileScores = kGroupRows * kScoreStride;
 
 // Scores this rank's queries against a block, a few at a time, each once. Calls visit from several threads, by the
 // names of 0 <= worker < at::get_num_threads(); the queries of a worker ascend.
 class BlockScorer {
  public:
-  BlockScorer(const UnitRows& queries, int64_t width);
+  explicit BlockScorer(const UnitRows& queries);
   void score(const GalleryBlock& block, const VisitScores& visit);
 
  private:
   const UnitRows& queries_;
-  int64_t width_;
-  std::vector<float> panels_;
+  std::vector<float> panels_;  // of the rows, then of their second rows
 };
 
 }  // namespace muster

@@ -35,6 +35,17 @@ struct BothDirections {
 // The same on every rank, equal bits for any world size. One pass over the scores serves both directions.
 BothDirections evaluate_retrieval(const EmbeddingRows& texts, const EmbeddingRows& images, Communicator& communicator);
 
+// Rows whose score with a row of the other side is made of two products, by weights of the one that asks:
+// weight[0] * cosine of the features + weight[1] * dot product of the second rows.
+struct MixedRows {
+  EmbeddingRows rows;
+  at::Tensor second;  // [n,e] float32, as they are; e at least 1, the same on all ranks and both sides
+  at::Tensor weight;  // [n,2] float32, used where these rows are the queries
+};
+
+// As evaluate_retrieval(), for such scores. A score depends on the two rows and the weights alone, bit for bit.
+BothDirections evaluate_mixed(const MixedRows& texts, const MixedRows& images, Communicator& communicator);
+
 struct TopK {
   at::Tensor index;  // [n, min(k, gallery)] int64, global gallery rows, best first
   at::Tensor score;  // the same shape, float32

@@ -31,20 +31,20 @@ RowRanks::Range RowRanks::within(int64_t query, const GalleryBlock& block) const
   return {place(block.first), place(block.first + block.count)};
 }
 
-void RowRanks::score_positives(const UnitRows& queries, const GalleryBlock& block, int64_t width) {
+void RowRanks::score_positives(const UnitRows& queries, const GalleryBlock& block, const ScoreRule& rule) {
+  if (!rule.is_plain()) column_scores_.resize(scores_.size());
   at::parallel_for(0, queries.size(), 64, [&](int64_t first, int64_t last) {
-    std::vector<float> unit(static_cast<size_t>(width));
-    std::vector<const float*> rows;
+    std::vector<float> unit(static_cast<size_t>(queries.width()));
+    std::vector<int64_t> items;
     for (int64_t q = first; q < last; ++q) {
       const Range range = within(q, block);
       if (range.first == range.last) continue;
-      rows.clear();
-      for (int64_t k = range.first; k < range.last; ++k) {
-        const int64_t item = positives_[static_cast<size_t>(q)].first[k];
-        rows.push_back(block.rows + (item - block.first) * width);
-      }
+      const uint32_t* all = positives_[static_cast<size_t>(q)].first;
+      items.assign(all + range.first, all + range.last);
       queries.copy(q, unit.data());
-      score_pairs(unit.data(), rows.data(), range.last - range.first, width, scores_.data() + begin(q) + range.first);
+      const int64_t pair = begin(q) + range.first;
+      rule.score_pairs(q, unit.data(), block, items, scores_.data() + pair,
+                       rule.is_plain() ? nullptr : column_scores_.data() + pair);
     }
   });
 }
@@ -64,7 +64,7 @@ std::vector<float> RowRanks::positive_scores(const GalleryBlock& block) const {
   std::vector<float> scores;
   for (int64_t q = 0; q < queries(); ++q) {
     const Range range = within(q, block);
-    const float* own = scores_.data() + begin(q);
+    const float* own = (column_scores_.empty() ? scores_ : column_scores_).data() + begin(q);
     scores.insert(scores.end(), own + range.first, own + range.last);
   }
   return scores;

@@ -9,6 +9,7 @@
 
 #include "trainer/retrieval/global_rows.h"
 #include "trainer/retrieval/positive_index.h"
+#include "trainer/retrieval/score_rule.h"
 #include "trainer/retrieval/sorted_positives.h"
 
 namespace muster {
@@ -19,12 +20,12 @@ class RowRanks {
   RowRanks(const at::Tensor& identities, const PositiveIndex& gallery);
 
   // First pass, each block once: scores the positives that lie in it.
-  void score_positives(const UnitRows& queries, const GalleryBlock& block, int64_t width);
+  void score_positives(const UnitRows& queries, const GalleryBlock& block, const ScoreRule& rule);
 
   // Between the passes.
   void begin_counting();
 
-  // Of this rank's queries with their positives in a block: the scores, by query, then item.
+  // Of this rank's queries with their positives in a block: the items' scores, by query, then item.
   std::vector<float> positive_scores(const GalleryBlock& block) const;
 
   // Second pass, each query and block once: scores[r] of the block's rows. One thread a query.
@@ -47,6 +48,7 @@ class RowRanks {
   std::vector<PositiveIndex::Span> positives_;  // of each query
   std::vector<int64_t> begins_;                 // of each query in the vectors below
   std::vector<float> scores_;                   // by query, then item
+  std::vector<float> column_scores_;            // the same pairs, the items asking; empty if those are equal
   std::vector<uint32_t> ahead_;                 // items that beat it; unused for long lists
   std::vector<SortedPositives> long_lists_;     // of the queries with that many, in order
   std::vector<uint32_t> long_list_of_;          // query -> place in long_lists_

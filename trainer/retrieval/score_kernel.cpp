@@ -5,7 +5,7 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-#define MUSTER_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#define MUSTER_CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
 #else
 #define MUSTER_CLONES
 #endif
@@ -142,9 +142,9 @@ MUSTER_CLONES void scale_row(const float* row, double scale, int64_t width, floa
   for (int64_t c = 0; c < width; ++c) unit[c] = static_cast<float>(static_cast<double>(row[c]) * scale);
 }
 
-void pack_panel(const float* rows, int64_t count, int64_t width, float* panel) {
+void pack_panel(const float* rows, int64_t row_stride, int64_t count, int64_t width, float* panel) {
   for (int64_t r = 0; r < kPanelRows; ++r) {
-    for (int64_t c = 0; c < width; ++c) panel[c * kPanelRows + r] = r < count ? rows[r * width + c] : 0;
+    for (int64_t c = 0; c < width; ++c) panel[c * kPanelRows + r] = r < count ? rows[r * row_stride + c] : 0;
   }
 }
 
@@ -163,6 +163,16 @@ void score_pairs(const float* query, const float* const* rows, int64_t count, in
     float sums[8];
     score_eight(query, eight, width, sums);
     std::copy(sums, sums + some, scores + first);
+  }
+}
+
+MUSTER_CLONES void mix_scores(float* a, float* b, int64_t count, float row_a, float row_b, const float* column_a,
+                              const float* column_b) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) {
+    const float first = a[i], second = b[i];
+    a[i] = std::fma(row_b, second, row_a * first);
+    b[i] = std::fma(column_b[i], second, column_a[i] * first);
   }
 }
 

@@ -19,8 +19,8 @@ double inverse_norm(const float* row, int64_t width);
 // unit[c] = row[c] * scale, rounded once.
 void scale_row(const float* row, double scale, int64_t width, float* unit);
 
-// panel[c * kPanelRows + r] = rows[r * width + c]; rows from `count` on are zero.
-void pack_panel(const float* rows, int64_t count, int64_t width, float* panel);
+// panel[c * kPanelRows + r] = rows[r * row_stride + c]; rows from `count` on are zero.
+void pack_panel(const float* rows, int64_t row_stride, int64_t count, int64_t width, float* panel);
 
 // scores[q * score_stride + r] for kGroupRows queries and the kPanelRows rows of a panel.
 void score_panel(const float* queries, int64_t query_stride, int64_t width, const float* panel, float* scores,
@@ -28,6 +28,11 @@ void score_panel(const float* queries, int64_t query_stride, int64_t width, cons
 
 // scores[i] = query . rows[i].
 void score_pairs(const float* query, const float* const* rows, int64_t count, int64_t width, float* scores);
+
+// Two scores a[i], b[i] of a pair become its score for the query of its row and for that of its column, in place:
+// a[i] = fma(row_b, b[i], row_a * a[i]), b[i] = fma(column_b[i], b[i], column_a[i] * a[i]).
+void mix_scores(float* a, float* b, int64_t count, float row_a, float row_b, const float* column_a,
+                const float* column_b);
 
 // How many of scores[0 .. count) are greater than (or equal to) the threshold.
 int64_t count_greater(const float* scores, int64_t count, float threshold);

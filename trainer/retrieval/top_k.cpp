@@ -47,9 +47,9 @@ TopK top_k(const EmbeddingRows& queries, const EmbeddingRows& gallery, int64_t k
   const UnitRows unit_gallery(gallery.features, shape.width);
   const int64_t kept = std::min(k, shape.gallery());
   std::vector<std::vector<Hit>> best(static_cast<size_t>(unit_queries.size()));
-  BlockScorer scorer(unit_queries, shape.width);
+  BlockScorer scorer(unit_queries);
   for_each_gallery_block(unit_gallery, shape, communicator, [&](const GalleryBlock& block) {
-    scorer.score(block, [&](int /*worker*/, int64_t first, int64_t count, const float* scores) {
+    scorer.score(block, [&](int /*worker*/, int64_t first, int64_t count, float* scores) {
       for (int64_t q = 0; q < count; ++q) {
         keep_best(scores + q * kScoreStride, block, static_cast<size_t>(kept), best[static_cast<size_t>(first + q)]);
       }

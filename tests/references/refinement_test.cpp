@@ -1,0 +1,258 @@
+// Against the formulas of mmref.md, section 2, taken literally in float64: every similarity is made, references of
+// every row included, and sorted.
+#include "trainer/references/refinement.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
+
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "comm/local_communicator.h"
+#include "comm/thread_communicator.h"
+#include "dataloader/formats/safetensors.h"
+#include "launch/error.h"
+#include "tests/retrieval/made_embeddings.h"
+#include "tests/support/temporary_folder.h"
+
+namespace muster {
+namespace {
+
+constexpr int64_t kWidth = 24;
+
+// Identities have a direction in the first half; all rows share a gap of their side and vary much in the other half.
+EmbeddingRows people(int64_t rows, int64_t identities, float gap, uint32_t seed) {
+  EmbeddingRows made = normal_rows(rows, kWidth, identities, seed);
+  const EmbeddingRows directions = normal_rows(identities, kWidth, 1, 77);
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t identity = made.identity[r].item<int64_t>();
+    auto* row = made.features.mutable_data_ptr<float>() + r * kWidth;
+    const auto* own = directions.features.const_data_ptr<float>() + identity * kWidth;
+    for (int64_t c = 0; c < kWidth; ++c) row[c] = c < kWidth / 2 ? own[c] + 0.3F * row[c] + gap : 1.5F * row[c];
+  }
+  return made;
+}
+
+struct Case {
+  RefinementConfig::Phi phi;
+  bool z_scores;
+  double beta;
+  int64_t references;
+};
+
+RefinementConfig config_of(const Case& one) {
+  RefinementConfig config;
+  config.set_z_scores(one.z_scores);
+  config.set_temperature(0.3);
+  config.add_phi(one.phi);
+  config.add_beta(one.beta);
+  return config;
+}
+
+ReferenceBasis made_basis(int64_t references) {
+  EmbeddingRows rows = normal_rows(references, kWidth, 1, 5);
+  for (int64_t c = kWidth / 2; c < kWidth; ++c) rows.features.select(1, c).mul_(0.2);
+  const at::Tensor unit = rows.features.div(rows.features.norm(2, 1, true));
+  const EmbeddingRows means = normal_rows(2, kWidth, 1, 6);
+  return {unit, means.features[0].mul(0.1).contiguous(), means.features[1].mul(0.1).contiguous()};
+}
+
+at::Tensor unit_double(const at::Tensor& rows) {
+  const at::Tensor wide = rows.to(at::kDouble);
+  return wide.div(wide.norm(2, 1, true));
+}
+
+// phi(R x) of each row: [n,m], of length 1.
+at::Tensor naive_projection(const ReferenceBasis& basis, const at::Tensor& rows, bool is_text, const Case& one) {
+  const at::Tensor references = basis.rows.to(at::kDouble);
+  at::Tensor seen = unit_double(rows).matmul(references.t());
+  if (one.phi == RefinementConfig::CENTRE) {
+    seen = seen.sub(references.matmul((is_text ? basis.mean_text : basis.mean_image).to(at::kDouble)));
+  }
+  if (one.phi == RefinementConfig::SOFTMAX) seen = seen.div(0.3).softmax(1);
+  return seen.div(seen.norm(2, 1, true));
+}
+
+at::Tensor z(const at::Tensor& scores, bool z_scores) {
+  if (!z_scores) return scores;
+  return scores.sub(scores.mean(1, true)).div(scores.std(1, false, true));
+}
+
+RetrievalMetrics figures_of(const at::Tensor& scores, const EmbeddingRows& queries, const EmbeddingRows& gallery) {
+  RetrievalMetrics truth;
+  truth.gallery = gallery.identity.size(0);
+  for (int64_t q = 0; q < scores.size(0); ++q) {
+    const at::Tensor order = scores[q].argsort(true, 0, true);
+    double found = 0, precision = 0, first = 0, last = 0;
+    for (int64_t i = 0; i < order.size(0); ++i) {
+      if (!gallery.identity[order[i]].equal(queries.identity[q])) continue;
+      last = static_cast<double>(i + 1);
+      if (found == 0) first = last;
+      precision += ++found / last;
+    }
+    if (found == 0) {
+      ++truth.skipped;
+      continue;
+    }
+    ++truth.queries;
+    truth.r1 += first <= 1 ? 100 : 0;
+    truth.r5 += first <= 5 ? 100 : 0;
+    truth.r10 += first <= 10 ? 100 : 0;
+    truth.map += 100 * precision / found;
+    truth.minp += 100 * found / last;
+  }
+  for (double* figure : {&truth.r1, &truth.r5, &truth.r10, &truth.map, &truth.minp}) {
+    *figure /= static_cast<double>(truth.queries);
+  }
+  return truth;
+}
+
+void expect_near(const RetrievalMetrics& made, const RetrievalMetrics& truth) {
+  EXPECT_NEAR(made.r1, truth.r1, 1e-9);
+  EXPECT_NEAR(made.r5, truth.r5, 1e-9);
+  EXPECT_NEAR(made.r10, truth.r10, 1e-9);
+  EXPECT_NEAR(made.map, truth.map, 1e-9);
+  EXPECT_NEAR(made.minp, truth.minp, 1e-9);
+  EXPECT_EQ(made.queries, truth.queries);
+  EXPECT_EQ(made.gallery, truth.gallery);
+  EXPECT_EQ(made.skipped, truth.skipped);
+}
+
+BothDirections refined_alone(const ReferenceBasis& basis, const Case& one, const EmbeddingRows& texts,
+                             const EmbeddingRows& images) {
+  LocalCommunicator alone;
+  return Refinement(basis, config_of(one), one.phi, texts, images, alone).evaluate(one.beta, alone);
+}
+
+class RefinementCases : public testing::TestWithParam<Case> {
+ protected:
+  const EmbeddingRows texts_ = people(90, 31, 0.4F, 1);
+  const EmbeddingRows images_ = people(130, 30, -0.4F, 2);
+  const ReferenceBasis basis_ = made_basis(GetParam().references);
+};
+
+TEST_P(RefinementCases, EqualsTheFormulasTakenLiterally) {
+  const at::Tensor plain = unit_double(texts_.features).matmul(unit_double(images_.features).t());
+  const at::Tensor seen = naive_projection(basis_, texts_.features, true, GetParam())
+                              .matmul(naive_projection(basis_, images_.features, false, GetParam()).t());
+  const bool z_scores = GetParam().z_scores;
+  const auto mixed = [&](const at::Tensor& a, const at::Tensor& b) {
+    return z(a, z_scores).add(z(b, z_scores), GetParam().beta);
+  };
+  const BothDirections made = refined_alone(basis_, GetParam(), texts_, images_);
+  expect_near(made.text_to_image, figures_of(mixed(plain, seen), texts_, images_));
+  expect_near(made.image_to_text, figures_of(mixed(plain.t(), seen.t()), images_, texts_));
+  EXPECT_NE(made.text_to_image.map, figures_of(plain, texts_, images_).map);
+}
+
+TEST_P(RefinementCases, HasTheBitsOfOneProcess) {
+  const BothDirections alone = refined_alone(basis_, GetParam(), texts_, images_);
+  for (const auto& [of_texts, of_images] : std::vector<std::pair<std::vector<int64_t>, std::vector<int64_t>>>{
+           {{45, 45}, {65, 65}}, {{0, 90, 0}, {7, 0, 123}}, {{22, 23, 22, 23}, {130, 0, 0, 0}}}) {
+    run_ranks(static_cast<int>(of_texts.size()),
+              [&, &texts = of_texts, &images = of_images](Communicator& communicator) {
+                const Refinement refinement(basis_, config_of(GetParam()), GetParam().phi,
+                                            share(texts_, texts, communicator.rank()),
+                                            share(images_, images, communicator.rank()), communicator);
+                const BothDirections made = refinement.evaluate(GetParam().beta, communicator);
+                if (std::memcmp(&made, &alone, sizeof(made)) != 0)
+                  throw std::runtime_error("other figures than one process's");
+              });
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, RefinementCases,
+    testing::Values(Case{RefinementConfig::IDENTITY, false, 0.7, 40}, Case{RefinementConfig::IDENTITY, true, 0.5, 1100},
+                    Case{RefinementConfig::CENTRE, false, 2, 40}, Case{RefinementConfig::CENTRE, true, 1, 40},
+                    Case{RefinementConfig::CENTRE, true, 1, 7}, Case{RefinementConfig::SOFTMAX, false, 1, 40},
+                    Case{RefinementConfig::SOFTMAX, true, 0.5, 33}));
+
+TEST(Refinement, WithoutBetaNothingChanges) {
+  const EmbeddingRows texts = people(90, 31, 0.4F, 1), images = people(130, 30, -0.4F, 2);
+  LocalCommunicator alone;
+  const BothDirections plain = evaluate_retrieval(texts, images, alone);
+  const BothDirections made = refined_alone(made_basis(40), {RefinementConfig::CENTRE, true, 0, 40}, texts, images);
+  EXPECT_EQ(std::memcmp(&made, &plain, sizeof(made)), 0);
+}
+
+TEST(Refinement, TheControlCentresRawFeatures) {
+  const EmbeddingRows texts = people(90, 31, 0.4F, 1), images = people(130, 30, -0.4F, 2);
+  const ReferenceBasis basis = made_basis(40);
+  const at::Tensor t = unit_double(unit_double(texts.features).sub(basis.mean_text.to(at::kDouble)));
+  const at::Tensor g = unit_double(unit_double(images.features).sub(basis.mean_image.to(at::kDouble)));
+  LocalCommunicator alone;
+  const BothDirections made = evaluate_centred(basis, texts, images, alone);
+  expect_near(made.text_to_image, figures_of(t.matmul(g.t()), texts, images));
+  expect_near(made.image_to_text, figures_of(g.matmul(t.t()), images, texts));
+}
+
+// The toy of mmref.md: references span what identities differ in, so that mapping leaves the nuisance behind.
+TEST(Refinement, HelpsAgainstNuisanceAndValFindsTheBeta) {
+  const EmbeddingRows texts = people(300, 60, 0, 3), images = people(300, 60, 0, 4);
+  const ReferenceBasis basis = made_basis(200);
+  LocalCommunicator alone;
+  RefinementConfig config;
+  const RefinementChoice choice = choose_refinement(basis, config, texts, images, alone);
+  const double plain = evaluate_retrieval(texts, images, alone).text_to_image.r1;
+  double best = 0;
+  for (const RefinementConfig::Phi phi : {RefinementConfig::IDENTITY, RefinementConfig::CENTRE}) {
+    for (const double beta : {0.1, 0.25, 0.5, 1.0, 2.0, 4.0}) {
+      best = std::max(best, refined_alone(basis, {phi, true, beta, 0}, texts, images).text_to_image.r1);
+    }
+  }
+  EXPECT_EQ(refined_alone(basis, {choice.phi, true, choice.beta, 0}, texts, images).text_to_image.r1, best);
+  EXPECT_GT(best, plain + 5);
+}
+
+TEST(ReferenceBasis, IsReadAsItWasWritten) {
+  const TemporaryFolder folder;
+  const ReferenceBasis basis = made_basis(9);
+  const std::string path = folder / "references.safetensors";
+  write_safetensors(path, {{"rows", basis.rows.mul(3)},
+                           {"identity", at::zeros({9}, at::kLong)},
+                           {"mean.image", basis.mean_image},
+                           {"mean.text", basis.mean_text}});
+  const ReferenceBasis read = read_reference_basis(path);
+  EXPECT_TRUE(read.rows.allclose(basis.rows, 1e-6, 1e-7));  // of length 1 again
+  EXPECT_TRUE(read.mean_image.equal(basis.mean_image));
+  EXPECT_TRUE(read.mean_text.equal(basis.mean_text));
+}
+
+TEST(ReferenceBasis, SaysWhatIsWrong) {
+  const TemporaryFolder folder;
+  const ReferenceBasis basis = made_basis(9);
+  const std::string path = folder / "references.safetensors";
+  const auto expect_error = [&](const NamedTensors& tensors, const std::string& text) {
+    write_safetensors(path, tensors);
+    try {
+      read_reference_basis(path);
+      ADD_FAILURE() << "accepted; expected: " << text;
+    } catch (const DataError& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr(text));
+      EXPECT_THAT(error.what(), testing::HasSubstr(path));
+    }
+  };
+  expect_error({{"rows", basis.rows}, {"mean.image", basis.mean_image}}, "mean.text");
+  expect_error({{"rows", basis.rows}, {"mean.image", basis.mean_image}, {"mean.text", at::zeros({5})}},
+               "a mean of width 5 with references of width 24");
+  expect_error({{"rows", basis.rows.to(at::kDouble)}, {"mean.image", basis.mean_image}, {"mean.text", basis.mean_text}},
+               "'rows' must be float32");
+  expect_error({{"rows", basis.rows.mul(NAN)}, {"mean.image", basis.mean_image}, {"mean.text", basis.mean_text}},
+               "'rows' holds NaN");
+}
+
+TEST(Refinement, OtherWidthsAreRefused) {
+  const EmbeddingRows rows = normal_rows(4, kWidth + 1, 2, 1);
+  LocalCommunicator alone;
+  EXPECT_THROW(Refinement(made_basis(9), {}, RefinementConfig::CENTRE, rows, rows, alone), ConfigError);
+  EXPECT_THROW(evaluate_centred(made_basis(9), rows, rows, alone), ConfigError);
+}
+
+}  // namespace
+}  // namespace muster

@@ -1,0 +1,237 @@
+#include "trainer/references/refinement.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "dataloader/formats/safetensors.h"
+#include "launch/error.h"
+#include "trainer/retrieval/fixed_product.h"
+
+namespace muster {
+namespace {
+
+std::vector<RefinementConfig::Phi> candidates_of_phi(const RefinementConfig& config) {
+  if (config.phi_size() == 0) return {RefinementConfig::IDENTITY, RefinementConfig::CENTRE};
+  std::vector<RefinementConfig::Phi> phis;
+  for (int i = 0; i < config.phi_size(); ++i) phis.push_back(config.phi(i));
+  return phis;
+}
+
+std::vector<double> candidates_of_beta(const RefinementConfig& config) {
+  if (config.beta_size() == 0) return {0.1, 0.25, 0.5, 1, 2, 4};
+  return {config.beta().begin(), config.beta().end()};
+}
+
+// R^T R, summed over a few references at a time: chains of float32 stay short.
+at::Tensor gram(const at::Tensor& references) {
+  constexpr int64_t kSome = 1024;
+  at::Tensor sum = at::empty({references.size(1), references.size(1)}, at::kDouble).zero_();
+  for (int64_t first = 0; first < references.size(0); first += kSome) {
+    const at::Tensor some = references.narrow(0, first, std::min(kSome, references.size(0) - first)).t().contiguous();
+    sum.add_(fixed_product(some, some).to(at::kDouble));
+  }
+  return sum.to(at::kFloat);
+}
+
+// Rows times factors, in place.
+void scale_rows(const at::Tensor& rows, const std::vector<double>& factors) {
+  auto* values = rows.mutable_data_ptr<float>();
+  const int64_t width = rows.size(1);
+  at::parallel_for(0, rows.size(0), 64, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      float* row = values + r * width;
+      for (int64_t c = 0; c < width; ++c) {
+        row[c] = static_cast<float>(static_cast<double>(row[c]) * factors[static_cast<size_t>(r)]);
+      }
+    }
+  });
+}
+
+double inverse_root(double square) {
+  return square > 1e-24 ? 1 / std::sqrt(square) : 0;
+}
+
+// softmax(row / temperature), then of length 1; in place.
+void softmax_rows(const at::Tensor& rows, double temperature) {
+  auto* values = rows.mutable_data_ptr<float>();
+  const int64_t width = rows.size(1);
+  at::parallel_for(0, rows.size(0), 16, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      float* row = values + r * width;
+      const auto top = static_cast<double>(*std::max_element(row, row + width));
+      double squares = 0;
+      for (int64_t c = 0; c < width; ++c) {
+        const double weight = std::exp((static_cast<double>(row[c]) - top) / temperature);
+        squares += weight * weight;
+        row[c] = static_cast<float>(weight);
+      }
+      const double scale = inverse_root(squares);
+      for (int64_t c = 0; c < width; ++c) row[c] = static_cast<float>(static_cast<double>(row[c]) * scale);
+    }
+  });
+}
+
+// Standard deviations over the gallery of each query's products.
+std::vector<double> deviations(const at::Tensor& queries, const at::Tensor& gallery_covariance) {
+  const at::Tensor squares = row_products(fixed_product(queries, gallery_covariance), queries);
+  const auto* square = squares.const_data_ptr<double>();
+  std::vector<double> roots;
+  for (int64_t r = 0; r < squares.size(0); ++r) roots.push_back(std::sqrt(std::max(square[r], 0.0)));
+  return roots;
+}
+
+const at::Tensor& tensor_of(const NamedTensors& tensors, const std::string& name, int64_t dimensions,
+                            const std::string& path) {
+  const at::Tensor& tensor = find_tensor(tensors, name, path);
+  if (tensor.scalar_type() != at::kFloat || tensor.dim() != dimensions || tensor.numel() == 0) {
+    throw DataError(fmt::format("{}: '{}' must be float32 with {} dimensions and not empty", path, name, dimensions));
+  }
+  if (!at::isfinite(tensor).all().item<bool>()) {
+    throw DataError(fmt::format("{}: '{}' holds NaN or infinity; take an earlier checkpoint", path, name));
+  }
+  return tensor;
+}
+
+void check_width(const EmbeddingRows& rows, int64_t width) {
+  if (rows.features.size(1) == width) return;
+  throw ConfigError(fmt::format(
+      "the references are of width {}, the embeddings of width {}; references refine embeddings of the model "
+      "that they were trained with",
+      width, rows.features.size(1)));
+}
+
+std::vector<int64_t> rows_of_ranks(const at::Tensor& local, Communicator& communicator) {
+  const at::Tensor mine = at::empty({1}, at::kLong).fill_(local.size(0));
+  const std::vector<int64_t> ones(static_cast<size_t>(communicator.size()), 1);
+  const at::Tensor all = gather_rows(mine, ones, communicator, "refinement rows");
+  return {all.const_data_ptr<int64_t>(), all.const_data_ptr<int64_t>() + all.size(0)};
+}
+
+}  // namespace
+
+ReferenceBasis read_reference_basis(const std::string& path) {
+  const NamedTensors tensors = read_safetensors(path);
+  ReferenceBasis basis{tensor_of(tensors, "rows", 2, path), tensor_of(tensors, "mean.image", 1, path),
+                       tensor_of(tensors, "mean.text", 1, path)};
+  for (const at::Tensor* mean : {&basis.mean_image, &basis.mean_text}) {
+    if (mean->size(0) != basis.rows.size(1)) {
+      throw DataError(
+          fmt::format("{}: a mean of width {} with references of width {}", path, mean->size(0), basis.rows.size(1)));
+    }
+  }
+  basis.rows = unit_matrix(basis.rows);
+  return basis;
+}
+
+void check_refinement(const RefinementConfig& config, Checks& checks) {
+  for (const double beta : config.beta()) checks.at_least(0.0, "refinement.beta", beta);
+  checks.positive("refinement.temperature", config.temperature());
+}
+
+std::string describe_refinement(const RefinementConfig& config, RefinementConfig::Phi phi, double beta) {
+  std::string text = fmt::format("phi {}, beta {}", RefinementConfig::Phi_Name(phi), beta);
+  if (phi == RefinementConfig::SOFTMAX) text += fmt::format(", temperature {}", config.temperature());
+  return text + (config.z_scores() ? ", z-scores" : ", no z-scores");
+}
+
+Refinement::Refinement(const ReferenceBasis& basis, const RefinementConfig& config, RefinementConfig::Phi phi,
+                       const EmbeddingRows& texts, const EmbeddingRows& images, Communicator& communicator)
+    : config_(config), phi_(phi) {
+  check_width(texts, basis.rows.size(1));
+  check_width(images, basis.rows.size(1));
+  texts_ = make_side(basis, texts, true);
+  images_ = make_side(basis, images, false);
+  measure(texts_, images_, communicator);
+  measure(images_, texts_, communicator);
+}
+
+// The second rows of texts and images, whose product is cos(phi(R t), phi(R g)): C x / sqrt(x^T C x) and
+// x / sqrt(x^T C x).
+Refinement::Side Refinement::make_side(const ReferenceBasis& basis, const EmbeddingRows& rows, bool is_text) const {
+  at::Tensor x = unit_matrix(rows.features);
+  Side side{{rows, {}, {}}, std::vector<double>(static_cast<size_t>(x.size(0)), 1.0)};
+  if (phi_ == RefinementConfig::SOFTMAX) {
+    side.rows.second = fixed_product(x, basis.rows);
+    softmax_rows(side.rows.second, config_.temperature());
+    return side;
+  }
+  if (phi_ == RefinementConfig::CENTRE) x.sub_(is_text ? basis.mean_text : basis.mean_image);
+  const at::Tensor mapped = fixed_product(x, gram(basis.rows));
+  const at::Tensor squares = row_products(mapped, x);
+  std::vector<double> factors(static_cast<size_t>(x.size(0)));
+  std::transform(squares.const_data_ptr<double>(), squares.const_data_ptr<double>() + squares.size(0), factors.begin(),
+                 inverse_root);
+  side.rows.second = is_text ? mapped : x;
+  scale_rows(side.rows.second, factors);
+  return side;
+}
+
+void Refinement::measure(Side& queries, const Side& gallery, Communicator& communicator) const {
+  if (!config_.z_scores()) return;
+  const at::Tensor unit = unit_matrix(gallery.rows.rows.features);
+  const std::vector<int64_t> rows = rows_of_ranks(unit, communicator);
+  const std::vector<double> plain =
+      deviations(unit_matrix(queries.rows.rows.features), covariance(unit, rows, communicator));
+  const std::vector<double> refined =
+      deviations(queries.rows.second, covariance(gallery.rows.second, rows, communicator));
+  for (size_t q = 0; q < plain.size(); ++q) queries.ratio[q] = refined[q] > 0 ? plain[q] / refined[q] : 0;
+}
+
+// z(a) + beta z(b) ranks as a + beta * (deviation of a / deviation of b) * b: what is common to a query's scores does
+// not matter.
+MixedRows Refinement::weighted(const Side& side, double beta) {
+  MixedRows rows = side.rows;
+  rows.weight = at::empty({static_cast<int64_t>(side.ratio.size()), 2}, at::kFloat);
+  auto* weight = rows.weight.mutable_data_ptr<float>();
+  for (const double ratio : side.ratio) {
+    *weight++ = 1;
+    *weight++ = static_cast<float>(beta * ratio);
+  }
+  return rows;
+}
+
+BothDirections Refinement::evaluate(double beta, Communicator& communicator) const {
+  return evaluate_mixed(weighted(texts_, beta), weighted(images_, beta), communicator);
+}
+
+BothDirections evaluate_centred(const ReferenceBasis& basis, const EmbeddingRows& texts, const EmbeddingRows& images,
+                                Communicator& communicator) {
+  check_width(texts, basis.rows.size(1));
+  check_width(images, basis.rows.size(1));
+  const auto centred = [&](const EmbeddingRows& rows, const at::Tensor& mean) -> EmbeddingRows {
+    return {unit_matrix(rows.features).sub_(mean), rows.identity};
+  };
+  return evaluate_retrieval(centred(texts, basis.mean_text), centred(images, basis.mean_image), communicator);
+}
+
+RefinementChoice choose_refinement(const ReferenceBasis& basis, const RefinementConfig& config,
+                                   const EmbeddingRows& texts, const EmbeddingRows& images,
+                                   Communicator& communicator) {
+  RefinementChoice best;
+  std::pair<double, double> highest{-1, -1};
+  for (const RefinementConfig::Phi phi : candidates_of_phi(config)) {
+    const Refinement refinement(basis, config, phi, texts, images, communicator);
+    for (const double beta : candidates_of_beta(config)) {
+      const RetrievalMetrics figures = refinement.evaluate(beta, communicator).text_to_image;
+      const std::pair<double, double> reached{figures.r1, figures.map};
+      if (reached <= highest) continue;
+      highest = reached;
+      best = {phi, beta};
+    }
+  }
+  return best;
+}
+
+bool only_choice(const RefinementConfig& config, RefinementChoice& choice) {
+  if (config.phi_size() != 1 || config.beta_size() != 1) return false;
+  choice = {config.phi(0), config.beta(0)};
+  return true;
+}
+
+}  // namespace muster
