@@ -1,8 +1,11 @@
 #include "dataloader/sample_list.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "dataloader/random.h"
+#include "launch/error.h"
 
 namespace muster {
 namespace {
@@ -32,6 +35,12 @@ bool trains_on_val(const DataConfig& data) {
 SampleList::SampleList(const TrainingStores& stores, const DataConfig& data)
     : every_caption_(data.captions() == DataConfig::EVERY_CAPTION) {
   for (const TrainingStores::Share& share : stores.shares()) parts_.push_back(make_part(share, data));
+  if (size_ == 0) {
+    throw DataError(
+        fmt::format("{}: no image to train on has a caption (data.train_splits; {} images); see muster "
+                    "inspect {}",
+                    stores.describe(), images_without_caption_, stores.first().path()));
+  }
 }
 
 SampleList::Part SampleList::make_part(const TrainingStores::Share& share, const DataConfig& data) {

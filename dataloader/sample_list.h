@@ -28,6 +28,7 @@ bool trains_on_val(const DataConfig& data);
 // stores must outlive it.
 class SampleList {
  public:
+  // DataError: there are none.
   SampleList(const TrainingStores& stores, const DataConfig& data);
 
   int64_t size() const { return size_; }

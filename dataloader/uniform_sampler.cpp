@@ -11,8 +11,9 @@ UniformSampler::UniformSampler(const std::vector<SampleRange>& ranges, int64_t g
     : ranges_(ranges), entries_(0), global_batch_(global_batch), seed_(seed), steps_per_epoch_(0) {
   for (const SampleRange& range : ranges) entries_ += range.count * range.repeats;
   if (entries_ < global_batch) {
-    throw ConfigError(fmt::format("there are {} training samples, fewer than train.global_batch = {}: lower it",
-                                  entries_, global_batch));
+    throw ConfigError(fmt::format(
+        "there are {} training samples, fewer than train.global_batch = {}: {}", entries_, global_batch,
+        entries_ < 2 ? "import more" : fmt::format("lower it, --set train.global_batch={} or less", entries_)));
   }
   steps_per_epoch_ = entries_ / global_batch;
 }

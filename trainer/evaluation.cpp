@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "dataloader/evaluation_reader.h"
+#include "dataloader/split_captions.h"
 #include "dataloader/tokenizer.h"
 #include "launch/error.h"
 
@@ -58,8 +59,9 @@ SplitEmbeddings embed_split(Model& model, const Store& store, Split split, const
   embeddings.positives = positives;
   add_captions(store, embeddings);
   if (embeddings.captions.empty()) {
-    throw DataError(fmt::format("{}: split {} has {} images and no captions, so nothing can be evaluated on it",
-                                store.path(), split_name(split), embeddings.images.size()));
+    throw DataError(fmt::format("{}: split {} has {} images and no captions, so nothing can be evaluated on it; {}",
+                                store.path(), split_name(split), embeddings.images.size(),
+                                splits_with_captions(store)));
   }
   const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(settings.data.tokenizer());
   const EvaluationReader reader(store, settings.data, input_size(settings.model), *tokenizer);

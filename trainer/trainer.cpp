@@ -14,6 +14,7 @@
 #include "comm/gradient_reducer.h"
 #include "dataloader/loader.h"
 #include "dataloader/sample_list.h"
+#include "dataloader/split_captions.h"
 #include "dataloader/tokenizer.h"
 #include "launch/error.h"
 #include "launch/log.h"
@@ -185,7 +186,7 @@ class Trainer::Impl {
   // True if this is the best text-to-image R@1 on val so far.
   bool evaluate() {
     const Store& store = stores_.first();
-    if (store.images_of(Split::kVal).empty() || trains_on_val(settings_.data)) return false;
+    if (captions_of(store, Split::kVal) == 0 || trains_on_val(settings_.data)) return false;
     const TraceSpan span(recorder_, "evaluation");
     communicator_.set_phase("evaluation", settings_.comm.slow_phase_timeout_s());
     const AveragedWeights averaged(average_ ? &*average_ : nullptr);

@@ -36,8 +36,11 @@ void hold_out_identities(ImportList& list, int64_t count, uint64_t seed) {
     drawn.emplace_back(random.next_u64(), identity);
   }
   if (count < 1 || static_cast<size_t>(count) >= drawn.size()) {
+    const std::string remedy =
+        drawn.size() < 2 ? "leave the flag out" : "give at most " + std::to_string(drawn.size() - 1);
     throw ConfigError("--holdout-identities " + std::to_string(count) + ": " + list.source + " has " +
-                      std::to_string(drawn.size()) + " identities for training, and some must be left to train on");
+                      std::to_string(drawn.size()) + " identities for training, and one must be left to train on; " +
+                      remedy);
   }
   std::sort(drawn.begin(), drawn.end());
   std::map<std::string, bool> chosen;

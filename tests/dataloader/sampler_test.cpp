@@ -91,7 +91,9 @@ TEST(UniformSampler, SaysThatThereAreTooFewSamples) {
     UniformSampler({{99, 1}}, 100, 0);
     FAIL();
   } catch (const ConfigError& error) {
-    EXPECT_STREQ(error.what(), "there are 99 training samples, fewer than train.global_batch = 100: lower it");
+    EXPECT_STREQ(error.what(),
+                 "there are 99 training samples, fewer than train.global_batch = 100: lower it, --set "
+                 "train.global_batch=99 or less");
   }
   EXPECT_EQ(UniformSampler({{99, 1}}, 99, 0).steps_per_epoch(), 1);
 }

@@ -10,6 +10,7 @@
 
 #include "comm/make_communicator.h"
 #include "configs/load.h"
+#include "dataloader/split_captions.h"
 #include "launch/error.h"
 #include "launch/log.h"
 #include "launch/process.h"
@@ -33,6 +34,16 @@ struct TrainArguments {
   bool print_config = false;
   int64_t stop_after = std::numeric_limits<int64_t>::max();
 };
+
+// The command that evaluates the run, on test if the store has one.
+std::string what_next(const TrainArguments& arguments, const Store& store) {
+  for (const Split split : {Split::kTest, Split::kVal, Split::kTrain}) {
+    if (captions_of(store, split) == 0) continue;
+    return fmt::format("evaluate with: {} eval --run {} --data {} --split {}", program_invocation_name,
+                       arguments.run_dir, store.path(), split_name(split));
+  }
+  return "its first store has no captions to evaluate on";
+}
 
 void train(const TrainArguments& arguments, Process& process) {
   const RunConfig config = load_run_config(arguments.config, arguments.overrides);
@@ -61,9 +72,8 @@ void train(const TrainArguments& arguments, Process& process) {
                 fmt::format("stopped at step {} of {} as asked, after saving; the same command continues",
                             trainer.step(), trainer.total_steps()));
   }
-  log_info(fmt::format("finished step {} of {}; evaluate with: {} eval --run {} --data {}", trainer.step(),
-                       trainer.total_steps(), program_invocation_name, arguments.run_dir,
-                       open.stores().first().path()));
+  log_info(fmt::format("finished step {} of {}; {}", trainer.step(), trainer.total_steps(),
+                       what_next(arguments, open.stores().first())));
 }
 
 }  // namespace
