@@ -76,7 +76,10 @@ class Trainer::Impl {
       throw ConfigError(fmt::format("train.global_batch is {}, fewer than the {} ranks; start at most {} ranks",
                                     train_.global_batch(), communicator.size(), train_.global_batch()));
     }
-    if (communicator.rank() == 0) checkpoints_.emplace(run_dir, train_.checkpoint(), recorder_);
+    if (communicator.rank() == 0) {
+      if (holds_run(run_dir)) lock_.emplace(run_dir);  // before its checkpoints are read: they could change meanwhile
+      checkpoints_.emplace(run_dir, train_.checkpoint(), recorder_);
+    }
     state_.set_seed(train_.seed());
     state_.set_store_fingerprint(stores.fingerprint());
     resume(initial_weights);
@@ -116,7 +119,7 @@ class Trainer::Impl {
 
   void open_run() {
     open_run_folder(run_dir_, config_);
-    lock_.emplace(run_dir_);
+    if (!lock_) lock_.emplace(run_dir_);
     metrics_.emplace(run_dir_, state_.step());
   }
 
@@ -350,7 +353,7 @@ class Trainer::Impl {
   Schedule schedule_;
   std::optional<WeightAverage> average_;  // if the run keeps one
   TrainState state_;
-  std::optional<RunFolderLock> lock_;           // on rank 0, while run() works
+  std::optional<RunFolderLock> lock_;           // on rank 0, from the start if a run is there
   std::optional<CheckpointStore> checkpoints_;  // on rank 0
   std::optional<MetricsLog> metrics_;           // on rank 0
   ProgressPrinter printer_{communicator_.size() == 1};
