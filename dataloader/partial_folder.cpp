@@ -32,6 +32,7 @@ bool is_ours(const fs::directory_entry& entry) {
 }
 
 void check_target(const std::string& path) {
+  if (path.empty()) throw DataError("the store to make has an empty name; give another one with --out");
   std::error_code error;
   const fs::file_status status = fs::symlink_status(path, error);
   if (status.type() == fs::file_type::not_found) return;

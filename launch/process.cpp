@@ -5,6 +5,7 @@
 #include <mpi.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -68,6 +69,7 @@ Process::Process(int* argc, char*** argv) {
   occupy_standard_streams();
   fix_matrix_product_bits();
   keep_freed_memory();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit (ulimit -f) is an error of write(), told like a full disk
   if (!launched_with_peers()) {
     if (is_a_lonely_copy()) refuse("srun started several ranks that cannot find each other; use srun --mpi=pmix");
     return;

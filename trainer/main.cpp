@@ -5,8 +5,11 @@
 
 #include <cstdio>
 #include <exception>
+#include <regex>
 #include <string>
+#include <system_error>
 
+#include "dataloader/text/printable.h"
 #include "launch/error.h"
 #include "launch/log.h"
 #include "launch/process.h"
@@ -18,7 +21,8 @@ namespace {
 
 // Prints the line and ends the job. What goes wrong on every rank is said once: rank 0 speaks first and ends its peers,
 // another rank speaks only if rank 0 has not done so within a second.
-int fail(Process& process, ExitCode code, const std::string& line) {
+int fail(Process& process, ExitCode code, const std::string& what) {
+  const std::string line = printable_lines(what);  // arguments and names in files are quoted in it
   // A planned stop happens on every rank at once and leaves through MPI_Finalize.
   const bool together = process.world_size() == 1 || code == ExitCode::kStoppedAfterSave;
   if (together) {
@@ -33,6 +37,19 @@ int fail(Process& process, ExitCode code, const std::string& line) {
   }
   std::fflush(stderr);
   process.abort(static_cast<int>(code));
+}
+
+// What is no Error of ours. LibTorch says only in words that memory is short, and appends a backtrace of many lines.
+int fail_on_exception(Process& process, const std::string& what) {
+  const std::string first_line = what.substr(0, what.find('\n'));
+  if (first_line.find("can't allocate memory") == std::string::npos) {
+    return fail(process, ExitCode::kBug, fmt::format("internal error: {}", first_line));
+  }
+  std::smatch asked;
+  const bool known = std::regex_search(first_line, asked, std::regex("tried to allocate ([0-9]+) bytes"));
+  return fail(process, ExitCode::kBadInput,
+              fmt::format("out of memory{}: lower train.chunk, train.global_batch or the model's sizes",
+                          known ? fmt::format(" (another {} bytes are needed)", asked[1].str()) : ""));
 }
 
 int run(int argc, char** argv, Process& process) {
@@ -64,7 +81,7 @@ int run(int argc, char** argv, Process& process) {
   } catch (const CLI::RuntimeError& outcome) {  // all was said, and it is not good
     exit_code = outcome.get_exit_code();
   } catch (const CLI::ParseError& error) {
-    return fail(process, ExitCode::kBadInput, fmt::format("{}; see muster --help", error.what()));
+    return fail(process, ExitCode::kBadInput, fmt::format("{}; see muster --help", printable(error.what())));
   }
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
     throw DataError("cannot write standard output; what was printed is not complete");
@@ -82,8 +99,11 @@ int main(int argc, char** argv) {
   } catch (const muster::Error& error) {
     return muster::fail(process, error.exit_code(), error.what());
   } catch (const std::bad_alloc&) {
-    return muster::fail(process, muster::ExitCode::kBadInput, "out of memory: lower train.chunk or train.global_batch");
+    return muster::fail_on_exception(process, "can't allocate memory");
+  } catch (const std::system_error& error) {  // a full disk behind standard output, no more threads
+    return muster::fail(process, muster::ExitCode::kBadInput,
+                        fmt::format("the system refuses: {}; what was printed is not complete", error.what()));
   } catch (const std::exception& error) {
-    return muster::fail(process, muster::ExitCode::kBug, fmt::format("internal error: {}", error.what()));
+    return muster::fail_on_exception(process, error.what());
   }
 }

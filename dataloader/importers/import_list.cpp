@@ -14,6 +14,7 @@
 #include "dataloader/importers/row_loader.h"
 #include "dataloader/partial_folder.h"
 #include "dataloader/store_manifest.h"
+#include "dataloader/text/printable.h"
 #include "launch/error.h"
 
 namespace muster {
@@ -101,7 +102,7 @@ class Import {
       checked.set_height(size.height);
     } catch (const DataError& error) {
       checked.Clear();
-      checked.set_refusal(error.what());
+      checked.set_refusal(printable(error.what()));
     }
     return checked;
   }

@@ -1,8 +1,11 @@
 // What a user reads when something is wrong: one line that says what, where and what to do; a non-zero exit code;
 // nothing half-written. tests/golden/messages.txt holds the lines; DIR stands for the test's folder.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -157,6 +160,11 @@ TEST_F(MessagesTest, Import) {
   expect_message("leaves the root", import_line(R"({"image": "../good.jpg", "captions": ["a"]})"));
   expect_message("unknown split", import_line(R"({"image": "good.jpg", "captions": ["a"], "split": "tran"})"));
   expect_message("empty manifest", import_line(""));
+  expect_message("name with a line end", import_line(R"({"image": "a\nb\u001b[31m.jpg", "captions": ["a"]})"));
+  expect_message("argument with a line end", {muster_program(), "import", "jsonl", "m.jsonl", "--threads", "1\n2"});
+  std::vector<std::string> unnamed = import_line(R"({"image": "good.jpg", "captions": ["a"]})");
+  unnamed.back().clear();
+  expect_message("store without a name", unnamed);
 }
 
 TEST_F(MessagesTest, ImportOfTables) {
@@ -274,6 +282,42 @@ TEST_F(MessagesTest, RunFolder) {
                                    folder_ / "other", "--run", folder_ / "run"});
   expect_message("another store beside it", train("run", {"--data", folder_ / "other:2"}));
   expect_message("not finite", train("wild", {"--set", "train.optimizer.rate=1e30", "--set", "train.steps=8"}), 77);
+}
+
+TEST_F(MessagesTest, Memory) {
+  std::vector<std::string> argv = {"sh", "-c", "ulimit -v 8000000; exec \"$0\" \"$@\""};
+  for (const std::string& one :
+       train_with("model.text={ context: 12 vocabulary: 16777216 width: 16384 layers: 1 heads: 2 }"))
+    argv.push_back(one);
+  expect_message("out of memory", argv);
+  EXPECT_EQ(run_program(argv).output.find("frame #"), std::string::npos);
+}
+
+TEST_F(MessagesTest, FullDisk) {
+  const auto in_shell = [](const std::string& script, const std::vector<std::string>& argv) {
+    std::vector<std::string> all = {"sh", "-c", script};
+    all.insert(all.end(), argv.begin(), argv.end());
+    return all;
+  };
+  expect_message("full disk behind the output",
+                 in_shell("exec \"$0\" \"$@\" > /dev/full", {muster_program(), "config"}));
+  const std::string limit = "ulimit -f 2; exec \"$0\" \"$@\"";  // 1,024 bytes
+  expect_message("full disk of an import", in_shell(limit, import_line(R"({"image": "good.jpg", "captions": ["a"]})")));
+  const ProgramResult trained = run_program(in_shell(limit, train()));
+  EXPECT_EQ(trained.exit_code, 2) << trained.output;
+}
+
+// Its checkpoints may change at any time; LATEST names none here, which a reader would say.
+TEST_F(MessagesTest, ARunFolderInUseIsNotRead) {
+  ASSERT_EQ(run_program(train()).exit_code, 0);
+  write(folder_ / "run/checkpoints/LATEST", "step_0000000099\n");
+  const int descriptor = open((folder_ / "run/lock").c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_EQ(flock(descriptor, LOCK_EX | LOCK_NB), 0);
+  const ProgramResult result = run_program(train());
+  close(descriptor);
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.output, "muster: " + (folder_ / "run") +
+                               " is being trained by another process; wait for it, or give another --run\n");
 }
 
 // Outputs are refused before anything is read, so that the inputs need not even be good.

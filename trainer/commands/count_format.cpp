@@ -9,19 +9,4 @@ std::string with_commas(int64_t count) {
   return text;
 }
 
-std::string printable(const std::string& text) {
-  std::string clean;
-  for (size_t at = 0; at < text.size(); ++at) {
-    const auto byte = static_cast<unsigned char>(text[at]);
-    const bool c1 = byte == 0xC2 && at + 1 < text.size() && static_cast<unsigned char>(text[at + 1]) < 0xA0;
-    if (byte < 0x20 || byte == 0x7F || c1) {
-      clean += "\xEF\xBF\xBD";
-      at += c1 ? 1 : 0;
-    } else {
-      clean += text[at];
-    }
-  }
-  return clean;
-}
-
 }  // namespace muster

@@ -1,4 +1,4 @@
-// How counts, and texts made by others, are printed.
+// How counts are printed.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,5 @@ namespace muster {
 
 // 16319 -> "16,319".
 std::string with_commas(int64_t count);
-
-// UTF-8 without control characters, which could move a terminal's cursor or worse: each becomes U+FFFD.
-std::string printable(const std::string& text);
 
 }  // namespace muster

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "dataloader/store.h"
+#include "dataloader/text/printable.h"
 #include "launch/process.h"
 #include "trainer/commands/augmented_sheet.h"
 #include "trainer/commands/commands.h"
