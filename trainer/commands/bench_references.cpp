@@ -32,6 +32,7 @@ struct BenchReferencesArguments {
   int64_t width = 512;
   int threads = 0;
   int steps = 5;
+  std::string placement = "both";
   std::string file;
 };
 
@@ -108,6 +109,8 @@ void bench_references(const BenchReferencesArguments& arguments, Process& proces
   }
   for (const int64_t identities : arguments.identities) {
     for (const auto placement : {ReferencesConfig::REPLICATED, ReferencesConfig::SHARDED}) {
+      if (arguments.placement == "sharded" && placement == ReferencesConfig::REPLICATED) continue;
+      if (arguments.placement == "replicated" && placement == ReferencesConfig::SHARDED) continue;
       const Row row = measure(arguments, identities, placement, *communicator);
       const double own = static_cast<double>(
           placement == ReferencesConfig::SHARDED ? split_rows(identities, communicator->size()).front() : identities);
@@ -137,6 +140,9 @@ void add_bench_references(CLI::App& bench, Process& process) {
       ->capture_default_str();
   command->add_option("--threads", arguments->threads, "Threads a rank; 0: cores / ranks")->check(CLI::Range(0, 1024));
   command->add_option("--steps", arguments->steps, "Steps measured")->check(CLI::Range(1, 1000))->capture_default_str();
+  command->add_option("--placement", arguments->placement, "replicated, sharded or both")
+      ->check(CLI::IsMember({"replicated", "sharded", "both"}))
+      ->capture_default_str();
   command->add_option("--file", arguments->file, "Save the bank there as well, and delete it");
   command->callback([arguments, &process] { bench_references(*arguments, process); });
 }
