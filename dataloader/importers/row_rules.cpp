@@ -65,6 +65,7 @@ void refuse_duplicates(ImportList& list) {
 }
 
 std::string caption_refusal(const std::string& caption) {
+  if (caption.find('\0') != std::string::npos) return "a caption holds a zero byte; correct it";
   const CodePoints text = decode_utf8(caption);
   return std::all_of(text.begin(), text.end(), is_invisible) ? "a caption is empty; remove it or write one" : "";
 }

@@ -96,6 +96,22 @@ TEST(ReferencesRun, WorldSizeAndPlacementMayChangeOnResume) {
   expect_close(folder / "mixed", folder / "one");
 }
 
+// Global fusion alone never touches the features: the run is the one without a bank, bit for bit.
+TEST(ReferencesRun, FusionAloneLeavesTheModelAsItWas) {
+  const TemporaryFolder folder;
+  write_tiny_store(folder / "store", kIdentities);
+  RunSettings without = tiny_settings(), fusion = settings_with(ReferencesConfig::SHARDED);
+  fusion.references.set_guidance_weight(0);
+  without.train.set_clip_norm(0);
+  fusion.train.set_clip_norm(0);
+  train(folder / "store", folder / "without", 2, kSteps, without);
+  train(folder / "store", folder / "fusion", 2, kSteps, fusion);
+  for (const char* file : {"model.safetensors", "optimizer.safetensors"}) {
+    EXPECT_EQ(bytes_of(final_checkpoint(folder / "fusion") + file),
+              bytes_of(final_checkpoint(folder / "without") + file));
+  }
+}
+
 TEST(ReferencesRun, TheBankLearnsAndIsSavedWhole) {
   const TemporaryFolder folder;
   write_tiny_store(folder / "store", kIdentities);

@@ -1,9 +1,12 @@
 #include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+#include <unistd.h>
 
 #include <map>
 #include <memory>
 #include <string>
 
+#include "launch/error.h"
 #include "trainer/encoders/clip_towers.h"
 #include "trainer/encoders/model.h"
 
@@ -55,9 +58,22 @@ class ClipModel : public Model {
   std::shared_ptr<TextTower> text_;
 };
 
+// A layer is taken at a time: without this a model that cannot fit would fill the machine first.
+void check_memory(const ModelConfig& config) {
+  const double weights = 4e-9 * static_cast<double>(count_parameters(config));
+  const double memory =
+      1e-9 * static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  if (weights <= memory) return;
+  throw ConfigError(
+      fmt::format("model: its {:.4g} parameters take {:.4g} GB, this machine has {:.4g} GB of memory; give "
+                  "smaller widths or fewer layers",
+                  static_cast<double>(count_parameters(config)), weights, memory));
+}
+
 }  // namespace
 
 std::shared_ptr<Model> make_model(const ModelConfig& config, uint64_t seed) {
+  check_memory(config);
   return std::make_shared<ClipModel>(config, seed);
 }
 

@@ -35,6 +35,7 @@ class Model : public torch::nn::Module {
 };
 
 // Initialised as CLIP is, from `seed` alone: the same bits on every rank and world size. Takes a resolved config.
+// ConfigError: its weights alone are more than the machine's memory.
 std::shared_ptr<Model> make_model(const ModelConfig& config, uint64_t seed);
 
 }  // namespace muster
