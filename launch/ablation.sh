@@ -5,8 +5,9 @@
 #
 #   launch/ablation.sh --config FILE --data STORE --out DIR [--seeds 0,1,2] [--ranks 2] [--set FIELD=VALUE]...
 #
-# Baseline: no reference bank. gf: global fusion, references are trained and features are not touched by them. rgrl: global
-# fusion and reference-guided learning.
+# baseline: no reference bank. gf: global fusion, references are trained and features are not touched by them. rgrl: global
+# fusion and reference-guided learning. Those with references are also refined by them, beta and phi chosen on val, beside
+# the control that needs none (centred features).
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 muster="$root/build/muster"
@@ -54,7 +55,9 @@ for seed in ${seeds//,/ }; do
     mkdir -p "$out/$row"
     mpirun --oversubscribe -n "$ranks" "$muster" train --config "$config" --data "$data" --run "$run" "${overrides[@]}" \
       --set "train.seed=$seed" --set "references.fusion_weight=$fusion" --set "references.guidance_weight=$guidance"
-    mpirun --oversubscribe -n "$ranks" "$muster" eval --run "$run" --data "$data" --split test
+    refine=()
+    [ "$row" = baseline ] || refine=(--refine)
+    mpirun --oversubscribe -n "$ranks" "$muster" eval --run "$run" --data "$data" --split test "${refine[@]}"
   done
 done
 "$muster" table "${runs[@]}"

@@ -27,14 +27,16 @@ class TableCommand : public testing::Test {
   }
 
   void add_evaluation(const std::string& name, const std::string& file, const std::string& split, int step, double r1,
-                      const std::string& data = "0123456789abcdef") {
+                      const std::string& data = "0123456789abcdef", const std::string& refinement = "") {
     const auto side = [](double first) {
       return fmt::format(R"({{"r1":{},"r5":{},"r10":{},"map":{},"minp":{},"queries":8,"gallery":4,"skipped":0}})",
                          first, first + 1, first + 2, first + 3, first + 4);
     };
     std::ofstream(folder_ / (name + "/" + file), std::ios::app)
         << fmt::format(R"({{"kind":"evaluation","step":{},"split":"{}","text_to_image":{},"image_to_text":{}{}}})",
-                       step, split, side(r1), side(r1 + 10), data.empty() ? "" : fmt::format(R"(,"data":"{}")", data))
+                       step, split, side(r1), side(r1 + 10),
+                       (data.empty() ? "" : fmt::format(R"(,"data":"{}")", data)) +
+                           (refinement.empty() ? "" : fmt::format(R"(,"refinement":"{}")", refinement)))
         << "\n";
   }
 
@@ -72,6 +74,19 @@ TEST_F(TableCommand, SeedsBecomeMeanAndSpread) {
       "\n"
       "Percent; T2I text to image, I2T image to text; mean ± sample standard deviation (n - 1) over the n runs that "
       "differ in the seed only.\n");
+}
+
+// Refined figures and their control are rows of their own.
+TEST_F(TableCommand, RefinedFiguresStandBesideThePlainOnes) {
+  make_seeds();
+  for (const auto& [run, r1] : {std::pair("a", 30), std::pair("b", 32)}) {
+    add_evaluation(run, "evaluations.jsonl", "test", 100, r1, "0123456789abcdef", "5 references, CENTRE, beta 1");
+    add_evaluation(run, "evaluations.jsonl", "test", 100, r1 - 15, "0123456789abcdef", "control: centred features");
+  }
+  const std::string text = table({"a", "b", "c"}).output;
+  EXPECT_THAT(text, HasSubstr("| scores plain | 3 | 12.00 ± 2.65 |"));
+  EXPECT_THAT(text, HasSubstr("| scores refined | 2 | 31.00 ± 1.41 |"));
+  EXPECT_THAT(text, HasSubstr("| scores control (centred features) | 2 | 16.00 ± 1.41 |"));
 }
 
 TEST_F(TableCommand, LatexAndCsv) {

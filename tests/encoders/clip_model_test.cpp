@@ -373,7 +373,7 @@ TEST_F(ClipModel, DropoutDoesNotDependOnHowTheBatchIsCut) {
   EXPECT_TRUE(at::equal(model->forward(batch, 5).pairs[0].text, model->encode_text(batch.tokens)));
 }
 
-TEST(ClipModel, ParametersAreCountedBeforeTheyAreMade) {
+TEST_F(ClipModel, ParametersAreCountedBeforeTheyAreMade) {
   for (const int width : {24, 36}) {
     ModelConfig config;
     config.set_preset(ModelConfig::MINI);
@@ -388,10 +388,11 @@ TEST(ClipModel, ParametersAreCountedBeforeTheyAreMade) {
   }
 }
 
-TEST(ClipModel, AModelLargerThanTheMachineIsRefused) {
+TEST_F(ClipModel, AModelLargerThanTheMachineIsRefused) {
   ModelConfig config;
   config.set_preset(ModelConfig::MINI);
   config.mutable_image()->set_width(16384);
+  config.mutable_image()->set_heads(4);
   config.mutable_image()->set_layers(512);
   config = resolve_model(config);
   EXPECT_THROW(make_model(config, 1), ConfigError);

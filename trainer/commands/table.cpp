@@ -65,8 +65,15 @@ std::string data_of_training(const Records& during_training, const Records& late
   return "";
 }
 
-// Of the training's evaluations and those of muster eval, the wanted step's: one for each set of data.
-std::map<std::string, EvaluationRecord> choose_records(const std::string& run_dir, const TableArguments& arguments) {
+// How a table names the scores that were ranked: muster eval --refine records three evaluations.
+std::string scores_of(const EvaluationRecord& record) {
+  if (record.refinement.empty()) return "plain";
+  return record.refinement.rfind("control", 0) == 0 ? "control (centred features)" : "refined";
+}
+
+// Of the training's evaluations and those of muster eval, the wanted step's: one for each set of data and way to score.
+using Evaluated = std::pair<std::string, std::string>;
+std::map<Evaluated, EvaluationRecord> choose_records(const std::string& run_dir, const TableArguments& arguments) {
   const Records during_training = read_metrics(metrics_path(run_dir)).evaluations;
   Records records = read_metrics(evaluations_path(run_dir)).evaluations;
   const std::string data = data_of_training(during_training, records);
@@ -75,13 +82,13 @@ std::map<std::string, EvaluationRecord> choose_records(const std::string& run_di
     records.back().data = data;
   }
   const int64_t best = best_step(during_training);
-  std::map<std::string, EvaluationRecord> chosen;
+  std::map<Evaluated, EvaluationRecord> chosen;
   for (const EvaluationRecord& record : records) {
     if (record.split != arguments.split || record.positives != arguments.positives) continue;
-    if (!record.refinement.empty()) continue;
     if (arguments.step == "best" && record.step != best) continue;
-    const auto found = chosen.find(record.data);
-    if (found == chosen.end() || record.step >= found->second.step) chosen[record.data] = record;
+    const Evaluated key{record.data, scores_of(record)};
+    const auto found = chosen.find(key);
+    if (found == chosen.end() || record.step >= found->second.step) chosen[key] = record;
   }
   return chosen;
 }
@@ -102,7 +109,11 @@ void print_table(const TableArguments& arguments) {
     const auto chosen = choose_records(run, arguments);
     if (chosen.empty()) without.push_back(run);
     const std::string name = std::filesystem::path(run).lexically_normal().string();
-    for (const auto& [data, record] : chosen) results.push_back({name, fields, data.substr(0, 8), record});
+    for (const auto& [key, record] : chosen) {
+      auto its_fields = fields;
+      its_fields.emplace_back("scores", key.second);
+      results.push_back({name, its_fields, key.first.substr(0, 8), record});
+    }
   }
   for (const std::string& run : without) {
     const bool best = arguments.step == "best";
