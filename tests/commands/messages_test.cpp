@@ -287,10 +287,14 @@ TEST_F(MessagesTest, RunFolder) {
 TEST_F(MessagesTest, Memory) {
   std::vector<std::string> argv = {"sh", "-c", "ulimit -v 8000000; exec \"$0\" \"$@\""};
   for (const std::string& one :
-       train_with("model.text={ context: 12 vocabulary: 16777216 width: 16384 layers: 1 heads: 2 }"))
+       train_with("model.text={ context: 12 vocabulary: 524288 width: 4096 layers: 1 heads: 2 }"))
     argv.push_back(one);
   expect_message("out of memory", argv);
   EXPECT_EQ(run_program(argv).output.find("frame #"), std::string::npos);
+
+  const ProgramResult larger = run_program(train_with("model.text={ context: 12 vocabulary: 16777216 width: 65536 }"));
+  EXPECT_EQ(larger.exit_code, 2);
+  EXPECT_NE(larger.output.find("give smaller widths or fewer layers"), std::string::npos) << larger.output;
 }
 
 TEST_F(MessagesTest, FullDisk) {
