@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "dataloader/formats/safetensors.h"
+#include "dataloader/store.h"
 #include "tests/commands/trained_run.h"
 
 namespace muster {
@@ -22,6 +23,25 @@ using testing::HasSubstr;
 using testing::Not;
 
 constexpr int64_t kWidth = 16;  // the run's joint_width
+
+void copy_without_val(const std::string& from, const std::string& to) {
+  const Store store(from);
+  StoreWriter writer(to);
+  for (int64_t image = 0; image < store.images(); ++image) {
+    if (store.split(image) == Split::kVal) continue;
+    StoreRecord record;
+    record.source_path = store.source_path(image);
+    record.image = store.image_bytes(image);
+    record.width = store.width(image);
+    record.height = store.height(image);
+    for (int64_t i = 0; i < store.caption_count(image); ++i)
+      record.captions.push_back(store.caption(store.first_caption(image) + i));
+    record.identity = store.identity_name(store.identity(image));
+    record.split = store.split(image);
+    writer.add(record);
+  }
+  writer.finish();
+}
 
 class RefineCommand : public TrainedRunTest {
  protected:
@@ -79,6 +99,36 @@ TEST_F(RefineCommand, OneChoiceNeedsNoVal) {
   // Without beta the refined table is the plain one.
   const size_t plain = output.find("text to image"), refined = output.find("text to image", plain + 1);
   EXPECT_EQ(output.substr(plain, 140), output.substr(refined, 140));
+}
+
+TEST_F(RefineCommand, AmongTheBestOfEachQuery) {
+  write_references(kWidth);
+  const auto with_top_k = [&](const std::string& top_k) {
+    return refine(store(), {"--set", "refinement.beta=[1000]", "--set", "refinement.phi=[CENTRE]", "--set",
+                            "refinement.top_k=" + top_k});
+  };
+  const std::string output = output_of(with_top_k("[2]"));
+  EXPECT_THAT(output, HasSubstr("8 references, phi CENTRE, beta 1000, the 2 best of each query, z-scores, as the "));
+  EXPECT_EQ(output_of(under_mpirun(3, with_top_k("[2]"))), output);
+  // Of one there is nothing to put into order.
+  const std::string first = output_of(with_top_k("[1]"));
+  const size_t plain = first.find("text to image"), refined = first.find("text to image", plain + 1);
+  EXPECT_EQ(first.substr(plain, 140), first.substr(refined, 140));
+  EXPECT_THAT(output_of(with_top_k("[2,0]")), HasSubstr(", z-scores, chosen on val of "));
+  expect_error(with_top_k("[-1]"), "refinement.top_k is -1: give 0 or more (0: all)");
+}
+
+TEST_F(RefineCommand, WithoutValOneLineSaysWhatToDo) {
+  write_references(kWidth);
+  const std::string without = folder_ / "without_val";
+  copy_without_val(store(), without);
+  const ProgramResult result = run_program(refine(without));
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.output.substr(result.output.find("muster: ")),
+            "muster: " + without +
+                " has no val split to choose refinement's phi, beta and top_k on: give --refine-on STORE that has one, "
+                "or one of each by --set\n");
+  EXPECT_THAT(output_of(refine(without, {"--refine-on", store()})), HasSubstr("chosen on val of " + store()));
 }
 
 TEST_F(RefineCommand, SaysWhatIsMissing) {

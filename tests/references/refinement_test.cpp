@@ -8,6 +8,7 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -43,6 +44,7 @@ struct Case {
   bool z_scores;
   double beta;
   int64_t references;
+  int64_t top_k = 0;
 };
 
 RefinementConfig config_of(const Case& one) {
@@ -81,6 +83,15 @@ at::Tensor naive_projection(const ReferenceBasis& basis, const at::Tensor& rows,
 at::Tensor z(const at::Tensor& scores, bool z_scores) {
   if (!z_scores) return scores;
   return scores.sub(scores.mean(1, true)).div(scores.std(1, false, true));
+}
+
+at::Tensor among_the_best(const at::Tensor& plain, const at::Tensor& mixed, int64_t k) {
+  const at::Tensor scores = plain.clone();
+  for (int64_t q = 0; q < plain.size(0); ++q) {
+    const at::Tensor best = plain[q].argsort(true, 0, true).narrow(0, 0, std::min(k, plain.size(1)));
+    scores[q].scatter_(0, best, mixed[q].index_select(0, best).add(1000));
+  }
+  return scores;
 }
 
 RetrievalMetrics figures_of(const at::Tensor& scores, const EmbeddingRows& queries, const EmbeddingRows& gallery) {
@@ -126,7 +137,7 @@ void expect_near(const RetrievalMetrics& made, const RetrievalMetrics& truth) {
 BothDirections refined_alone(const ReferenceBasis& basis, const Case& one, const EmbeddingRows& texts,
                              const EmbeddingRows& images) {
   LocalCommunicator alone;
-  return Refinement(basis, config_of(one), one.phi, texts, images, alone).evaluate(one.beta, alone);
+  return Refinement(basis, config_of(one), one.phi, texts, images, alone).evaluate(one.beta, one.top_k, alone);
 }
 
 class RefinementCases : public testing::TestWithParam<Case> {
@@ -141,8 +152,10 @@ TEST_P(RefinementCases, EqualsTheFormulasTakenLiterally) {
   const at::Tensor seen = naive_projection(basis_, texts_.features, true, GetParam())
                               .matmul(naive_projection(basis_, images_.features, false, GetParam()).t());
   const bool z_scores = GetParam().z_scores;
+  // The others of each query stay as they are, below.
   const auto mixed = [&](const at::Tensor& a, const at::Tensor& b) {
-    return z(a, z_scores).add(z(b, z_scores), GetParam().beta);
+    const at::Tensor all = z(a, z_scores).add(z(b, z_scores), GetParam().beta);
+    return GetParam().top_k == 0 ? all : among_the_best(a, all, GetParam().top_k);
   };
   const BothDirections made = refined_alone(basis_, GetParam(), texts_, images_);
   expect_near(made.text_to_image, figures_of(mixed(plain, seen), texts_, images_));
@@ -159,7 +172,7 @@ TEST_P(RefinementCases, HasTheBitsOfOneProcess) {
                 const Refinement refinement(basis_, config_of(GetParam()), GetParam().phi,
                                             share(texts_, texts, communicator.rank()),
                                             share(images_, images, communicator.rank()), communicator);
-                const BothDirections made = refinement.evaluate(GetParam().beta, communicator);
+                const BothDirections made = refinement.evaluate(GetParam().beta, GetParam().top_k, communicator);
                 if (std::memcmp(&made, &alone, sizeof(made)) != 0)
                   throw std::runtime_error("other figures than one process's");
               });
@@ -171,7 +184,9 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(Case{RefinementConfig::IDENTITY, false, 0.7, 40}, Case{RefinementConfig::IDENTITY, true, 0.5, 1100},
                     Case{RefinementConfig::CENTRE, false, 2, 40}, Case{RefinementConfig::CENTRE, true, 1, 40},
                     Case{RefinementConfig::CENTRE, true, 1, 7}, Case{RefinementConfig::SOFTMAX, false, 1, 40},
-                    Case{RefinementConfig::SOFTMAX, true, 0.5, 33}));
+                    Case{RefinementConfig::SOFTMAX, true, 0.5, 33}, Case{RefinementConfig::CENTRE, true, 1, 40, 12},
+                    Case{RefinementConfig::IDENTITY, false, 2, 40, 50},
+                    Case{RefinementConfig::CENTRE, true, 2, 40, 100}, Case{RefinementConfig::SOFTMAX, true, 1, 40, 5}));
 
 TEST(Refinement, WithoutBetaNothingChanges) {
   const EmbeddingRows texts = people(90, 31, 0.4F, 1), images = people(130, 30, -0.4F, 2);
@@ -208,6 +223,32 @@ TEST(Refinement, HelpsAgainstNuisanceAndValFindsTheBeta) {
   }
   EXPECT_EQ(refined_alone(basis, {choice.phi, true, choice.beta, 0}, texts, images).text_to_image.r1, best);
   EXPECT_GT(best, plain + 5);
+}
+
+TEST(Refinement, ValChoosesAmongTheBestTooAndTheEarlierOneOfEquals) {
+  const EmbeddingRows texts = people(300, 60, 0, 3), images = people(300, 60, 0, 4);
+  const ReferenceBasis basis = made_basis(200);
+  LocalCommunicator alone;
+  RefinementConfig config;
+  config.add_phi(RefinementConfig::CENTRE);
+  config.add_beta(2);
+  RefinementChoice choice;
+  EXPECT_TRUE(only_choice(config, choice));
+  EXPECT_EQ(choice.top_k, 0);
+  config.add_top_k(30);
+  EXPECT_TRUE(only_choice(config, choice));
+  EXPECT_EQ(choice.top_k, 30);
+  config.add_top_k(1);
+  EXPECT_FALSE(only_choice(config, choice));
+  const Refinement refinement(basis, config, RefinementConfig::CENTRE, texts, images, alone);
+  ASSERT_GT(refinement.evaluate(2, 30, alone).text_to_image.r1, refinement.evaluate(2, 1, alone).text_to_image.r1);
+  EXPECT_EQ(choose_refinement(basis, config, texts, images, alone).top_k, 30);
+  config.clear_top_k();
+  for (const int64_t top_k : {1, 300, 0}) config.add_top_k(top_k);  // both of the last: all
+  EXPECT_EQ(choose_refinement(basis, config, texts, images, alone).top_k, 300);
+  EXPECT_EQ(describe_refinement(config, {RefinementConfig::CENTRE, 0.5, 20}),
+            "phi CENTRE, beta 0.5, the 20 best of each query, z-scores");
+  EXPECT_EQ(describe_refinement(config, {RefinementConfig::CENTRE, 0.5, 0}), "phi CENTRE, beta 0.5, z-scores");
 }
 
 TEST(ReferenceBasis, IsReadAsItWasWritten) {

@@ -56,8 +56,8 @@ inline EmbeddingRows share(const EmbeddingRows& all, const std::vector<int64_t>&
   return slice(all, first, rows[static_cast<size_t>(rank)]);
 }
 
-// Gallery rows of one query, best first: float64 cosines, equal ones by index.
-inline std::vector<int64_t> true_ranking(const EmbeddingRows& queries, int64_t query, const EmbeddingRows& gallery) {
+// float64 cosines of one query with all gallery rows.
+inline std::vector<double> true_scores(const EmbeddingRows& queries, int64_t query, const EmbeddingRows& gallery) {
   const int64_t width = queries.features.size(1);
   const auto* q = queries.features.const_data_ptr<float>() + query * width;
   std::vector<double> scores;
@@ -71,6 +71,11 @@ inline std::vector<int64_t> true_ranking(const EmbeddingRows& queries, int64_t q
     }
     scores.push_back(dot / std::max(std::sqrt(qq) * std::sqrt(gg), 1e-24));
   }
+  return scores;
+}
+
+// Best first, equal ones by index.
+inline std::vector<int64_t> order_of(const std::vector<double>& scores) {
   std::vector<int64_t> order(scores.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
@@ -79,12 +84,18 @@ inline std::vector<int64_t> true_ranking(const EmbeddingRows& queries, int64_t q
   return order;
 }
 
-inline RetrievalMetrics true_metrics(const EmbeddingRows& queries, const EmbeddingRows& gallery) {
+inline std::vector<int64_t> true_ranking(const EmbeddingRows& queries, int64_t query, const EmbeddingRows& gallery) {
+  return order_of(true_scores(queries, query, gallery));
+}
+
+// ranking(q): gallery rows of a query, best first.
+template <typename Ranking>
+RetrievalMetrics metrics_of(const EmbeddingRows& queries, const EmbeddingRows& gallery, const Ranking& ranking) {
   RetrievalMetrics truth;
   truth.gallery = gallery.features.size(0);
   for (int64_t q = 0; q < queries.features.size(0); ++q) {
     const int64_t identity = queries.identity.const_data_ptr<int64_t>()[q];
-    const std::vector<int64_t> order = true_ranking(queries, q, gallery);
+    const std::vector<int64_t> order = ranking(q);
     double found = 0, precision = 0, first = 0, last = 0;
     for (size_t i = 0; i < order.size(); ++i) {
       if (gallery.identity.const_data_ptr<int64_t>()[order[i]] != identity) continue;
@@ -108,6 +119,10 @@ inline RetrievalMetrics true_metrics(const EmbeddingRows& queries, const Embeddi
     *figure /= static_cast<double>(std::max<int64_t>(truth.queries, 1));
   }
   return truth;
+}
+
+inline RetrievalMetrics true_metrics(const EmbeddingRows& queries, const EmbeddingRows& gallery) {
+  return metrics_of(queries, gallery, [&](int64_t q) { return true_ranking(queries, q, gallery); });
 }
 
 }  // namespace muster

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -124,6 +125,72 @@ TEST(EvaluateRetrieval, NothingToSearch) {
   EXPECT_EQ(evaluate_alone(nothing, nothing).text_to_image.queries, 0);
 }
 
+// Exact in every arithmetic, like exact_rows(): unit second rows, weights that are powers of two.
+MixedRows exact_mixture(int64_t rows, int64_t identities, uint32_t seed) {
+  MixedRows made{exact_rows(rows, 20, identities, seed), {}, at::empty({rows, 2}, at::kFloat)};
+  const EmbeddingRows second = exact_rows(rows, 20, identities, seed + 1000);
+  made.second = second.features.div(second.features.norm(2, 1, true));
+  auto* weight = made.weight.mutable_data_ptr<float>();
+  for (int64_t r = 0; r < rows; ++r) {
+    *weight++ = 1;
+    *weight++ = r % 3 == 0 ? 2.0F : 0.5F;
+  }
+  return made;
+}
+
+MixedRows share(const MixedRows& all, const std::vector<int64_t>& rows, int rank) {
+  const int64_t first = std::accumulate(rows.begin(), rows.begin() + rank, int64_t{0});
+  const int64_t count = rows[static_cast<size_t>(rank)];
+  return {share(all.rows, rows, rank), all.second.narrow(0, first, count), all.weight.narrow(0, first, count)};
+}
+
+// The `top` best by cosine ordered by the mixture, the others behind them (0: all by the mixture).
+RetrievalMetrics true_mixed_metrics(const MixedRows& queries, const MixedRows& gallery, int64_t top) {
+  const EmbeddingRows seconds{queries.second, queries.rows.identity}, second_gallery{gallery.second, {}};
+  return metrics_of(queries.rows, gallery.rows, [&](int64_t q) {
+    const std::vector<double> plain = true_scores(queries.rows, q, gallery.rows);
+    const std::vector<double> second = true_scores(seconds, q, second_gallery);
+    const auto* weight = queries.weight.const_data_ptr<float>() + 2 * q;
+    std::vector<double> mixed = plain;
+    const std::vector<int64_t> order = order_of(plain);
+    for (size_t place = 0; place < order.size() && (top == 0 || place < static_cast<size_t>(top)); ++place) {
+      const auto item = static_cast<size_t>(order[place]);
+      mixed[item] = 100 + weight[0] * plain[item] + weight[1] * second[item];
+    }
+    return order_of(mixed);
+  });
+}
+
+BothDirections mix_alone(const MixedRows& texts, const MixedRows& images, int64_t top) {
+  LocalCommunicator alone;
+  return evaluate_mixed(texts, images, top, alone);
+}
+
+// More than a thousand texts: lists are cut several times while scores pass by, and again where threads and ranks join.
+TEST(EvaluateMixed, EqualsBruteForceForAnyTopWhereTiesDecide) {
+  const MixedRows texts = exact_mixture(1400, 300, 1), images = exact_mixture(1100, 290, 2);
+  for (const int64_t top : {0, 1, 10, 100, 1100, 1399, 5000}) {
+    const BothDirections made = mix_alone(texts, images, top);
+    expect_near(made.text_to_image, true_mixed_metrics(texts, images, top));
+    expect_near(made.image_to_text, true_mixed_metrics(images, texts, top));
+  }
+}
+
+TEST(EvaluateMixed, EqualsBruteForceWithHundredsOfPositives) {
+  const MixedRows texts = exact_mixture(900, 2, 3), images = exact_mixture(1100, 3, 4);
+  for (const int64_t top : {100, 500}) {
+    const BothDirections made = mix_alone(texts, images, top);
+    expect_near(made.text_to_image, true_mixed_metrics(texts, images, top));
+    expect_near(made.image_to_text, true_mixed_metrics(images, texts, top));
+  }
+}
+
+TEST(EvaluateMixed, TheFirstOfOneIsThePlainFirst) {
+  const MixedRows texts = exact_mixture(120, 60, 5), images = exact_mixture(130, 60, 6);
+  const BothDirections made = mix_alone(texts, images, 1), plain = evaluate_alone(texts.rows, images.rows);
+  EXPECT_TRUE(same_bits(made, plain));
+}
+
 struct Cut {
   std::vector<int64_t> queries;
   std::vector<int64_t> gallery;
@@ -154,6 +221,19 @@ TEST_P(Cuts, FiguresHaveTheBitsOfOneProcessWhereTiesDecide) {
 
 TEST_P(Cuts, FiguresHaveTheBitsOfOneProcessWithHundredsOfPositives) {
   expect_bits_of_one_process(exact_rows(kQueries, 20, 1, 18), exact_rows(kGallery, 20, 2, 19));
+}
+
+TEST_P(Cuts, TopsOfMixturesHaveTheBitsOfOneProcess) {
+  const MixedRows texts = exact_mixture(kQueries, 60, 20), images = exact_mixture(kGallery, 70, 22);
+  for (const int64_t top : {3, 100, 400}) {
+    const BothDirections alone = mix_alone(texts, images, top);
+    run_ranks(size(), [&](Communicator& communicator) {
+      const BothDirections made =
+          evaluate_mixed(share(texts, GetParam().queries, communicator.rank()),
+                         share(images, GetParam().gallery, communicator.rank()), top, communicator);
+      if (!same_bits(made, alone)) throw std::runtime_error("the figures differ from one process's");
+    });
+  }
 }
 
 TEST_P(Cuts, BestHitsAreThoseOfBruteForce) {

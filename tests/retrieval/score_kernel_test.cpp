@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <random>
 #include <vector>
@@ -100,6 +102,59 @@ TEST(Count, GreaterAndGreaterEqual) {
   EXPECT_EQ(count_greater(scores.data(), 100, 7), 20);
   EXPECT_EQ(count_greater_equal(scores.data(), 100, 7), 30);
   EXPECT_EQ(count_greater_equal(scores.data(), 0, 7), 0);
+}
+
+TEST(Find, GreaterInAscendingOrder) {
+  std::vector<float> scores, thresholds;
+  for (int i = 0; i < 101; ++i) {
+    scores.push_back(static_cast<float>(i >= 32 && i < 64 ? 0 : i % 10));
+    thresholds.push_back(static_cast<float>(i % 7));
+  }
+  std::vector<uint32_t> found(101), truth, truth_each;
+  for (uint32_t i = 0; i < 101; ++i) {
+    if (scores[i] > 7) truth.push_back(i);
+    if (scores[i] > thresholds[i]) truth_each.push_back(i);
+  }
+  found.resize(static_cast<size_t>(find_greater(scores.data(), 101, 7, found.data())));
+  EXPECT_EQ(found, truth);
+  found.resize(101);
+  found.resize(static_cast<size_t>(find_greater_each(scores.data(), thresholds.data(), 101, found.data())));
+  EXPECT_EQ(found, truth_each);
+}
+
+TEST(Find, TheKthGreatest) {
+  std::vector<float> scores;
+  for (int i = 0; i < 300; ++i) scores.push_back(static_cast<float>((i * 37) % 101 - 50) / 64.0F);
+  scores.push_back(-0.0F);
+  std::vector<float> sorted = scores;
+  std::sort(sorted.begin(), sorted.end(), std::greater<>());
+  for (const size_t k : {1, 2, 100, 150, 151, 152, 153, 154, 155, 300, 301}) {
+    EXPECT_EQ(kth_greatest(scores.data(), 301, static_cast<int64_t>(k)), sorted[k - 1]) << k;
+  }
+  EXPECT_EQ(kth_greatest(scores.data(), 1, 1), scores[0]);
+}
+
+TEST(LaneProducts, AreSumsOfLanesInTheirOrder) {
+  for (const int64_t width : {1, 15, 16, 33, 70}) {
+    std::vector<std::vector<float>> rows;
+    std::vector<const float*> pointers;
+    for (int i = 0; i < 7; ++i) {
+      rows.emplace_back();
+      for (int64_t c = 0; c < width; ++c) rows.back().push_back(std::sin(static_cast<float>(i * 100 + c)));
+    }
+    for (const auto& row : rows) pointers.push_back(row.data());
+    std::vector<float> scores(6);
+    lane_products(rows[6].data(), pointers.data(), 6, width, scores.data());
+    for (size_t i = 0; i < 6; ++i) {
+      float lanes[16] = {};
+      for (size_t c = 0; c < static_cast<size_t>(width); ++c)
+        lanes[c % 16] = std::fma(rows[6][c], rows[i][c], lanes[c % 16]);
+      for (int half = 8; half > 0; half /= 2) {
+        for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+      }
+      EXPECT_EQ(scores[i], lanes[0]) << width;
+    }
+  }
 }
 
 TEST(Count, AStripCountsEachColumnForItself) {

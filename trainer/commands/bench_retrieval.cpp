@@ -12,6 +12,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "comm/local_communicator.h"
@@ -37,6 +38,7 @@ struct BenchRetrievalArguments {
   int64_t width = 512;
   int threads = 0;
   int64_t references = 0;
+  int64_t top_k = 0;
   int runs = 5;
 };
 
@@ -63,20 +65,22 @@ void bench_refinement(const BenchRetrievalArguments& arguments, const EmbeddingR
   at::Generator generator = at::detail::createCPUGenerator(3);
   const ReferenceBasis basis{unit_matrix(at::randn({arguments.references, arguments.width}, generator, at::kFloat)),
                              at::zeros({arguments.width}, at::kFloat), at::zeros({arguments.width}, at::kFloat)};
-  for (const bool z_scores : {false, true}) {
+  const auto measure = [&](const std::string& name, bool z_scores, int64_t top_k) {
     RefinementConfig config;
     config.set_z_scores(z_scores);
     std::vector<double> wall, cpu;
     for (int run = 0; run < arguments.runs; ++run) {
       const Seconds seconds = time_of(
-          [&] { Refinement(basis, config, RefinementConfig::CENTRE, texts, images, alone).evaluate(1, alone); });
+          [&] { Refinement(basis, config, RefinementConfig::CENTRE, texts, images, alone).evaluate(1, top_k, alone); });
       wall.push_back(seconds.wall);
       cpu.push_back(seconds.cpu);
     }
     fmt::print("{:<24} {:>12.4f} {:>12.4f}   {:.3f} x the evaluation's processor time\n",
-               z_scores ? "refined, z-scores" : "refined, no z-scores", median(wall), median(cpu),
-               median(cpu) / plain_cpu);
-  }
+               name + (z_scores ? ", z-scores" : ", no z-scores"), median(wall), median(cpu), median(cpu) / plain_cpu);
+  };
+  for (const bool z_scores : {false, true}) measure("refined", z_scores, 0);
+  if (arguments.top_k == 0) return;
+  for (const bool z_scores : {false, true}) measure(fmt::format("{} best", arguments.top_k), z_scores, arguments.top_k);
 }
 
 void bench_retrieval(const BenchRetrievalArguments& arguments, Process& process) {
@@ -123,8 +127,13 @@ void add_bench_retrieval(CLI::App& bench, Process& process) {
   command->add_option("--width", arguments->width, "Width of the embeddings")
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
-  command->add_option("--references", arguments->references, "Also refined by so many references; 0: not")
+  auto* references =
+      command->add_option("--references", arguments->references, "Also refined by so many references; 0: not")
+          ->check(CLI::Range(0, 1 << 24))
+          ->capture_default_str();
+  command->add_option("--top-k", arguments->top_k, "Also refined among so many best of each query; 0: not")
       ->check(CLI::Range(0, 1 << 24))
+      ->needs(references)
       ->capture_default_str();
   command->add_option("--threads", arguments->threads, "Threads; 0: all cores")->check(CLI::Range(0, 1024));
   command->add_option("--runs", arguments->runs, "Runs of each")->check(CLI::Range(1, 1000))->capture_default_str();

@@ -172,7 +172,7 @@ void add_eval_command(CLI::App& app, Process& process) {
                                    "Also with the references that the run has learned, and a control without them");
   command
       ->add_option("--refine-on", arguments->refine.val_store,
-                   "Store whose val chooses refinement.phi and .beta; default: that of --data")
+                   "Store whose val chooses what refinement leaves open; default: that of --data")
       ->needs(refine);
   command
       ->add_option("--set", arguments->refine.overrides,

@@ -66,7 +66,7 @@ Chosen choose(const RefineRequest& request, const RefinementConfig& config, cons
   const Store& val = other ? *other : store;
   if (val.images_of(Split::kVal).empty()) {
     throw ConfigError(fmt::format(
-        "{} has no val split to choose refinement.phi and refinement.beta on: give --refine-on STORE that has one, or "
+        "{} has no val split to choose refinement's phi, beta and top_k on: give --refine-on STORE that has one, or "
         "one of each by --set",
         val.path()));
   }
@@ -103,9 +103,9 @@ RefinedEvaluation evaluate_refined(const RefineRequest& request, const Refinemen
     return made;
   };
   const Refinement refinement(basis, config, chosen.choice.phi, texts, images, communicator);
-  return {record(refinement.evaluate(chosen.choice.beta, communicator),
-                 fmt::format("{} references, {}, {}", basis.rows.size(0),
-                             describe_refinement(config, chosen.choice.phi, chosen.choice.beta), chosen.where)),
+  return {record(refinement.evaluate(chosen.choice.beta, chosen.choice.top_k, communicator),
+                 fmt::format("{} references, {}, {}", basis.rows.size(0), describe_refinement(config, chosen.choice),
+                             chosen.where)),
           record(evaluate_centred(basis, texts, images, communicator), "control: centred features, no references")};
 }
 

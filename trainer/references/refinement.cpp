@@ -28,6 +28,11 @@ std::vector<double> candidates_of_beta(const RefinementConfig& config) {
   return {config.beta().begin(), config.beta().end()};
 }
 
+std::vector<int64_t> candidates_of_top_k(const RefinementConfig& config) {
+  if (config.top_k_size() == 0) return {0};
+  return {config.top_k().begin(), config.top_k().end()};
+}
+
 // R^T R, summed over a few references at a time: chains of float32 stay short.
 at::Tensor gram(const at::Tensor& references) {
   constexpr int64_t kSome = 1024;
@@ -132,11 +137,13 @@ ReferenceBasis read_reference_basis(const std::string& path) {
 void check_refinement(const RefinementConfig& config, Checks& checks) {
   for (const double beta : config.beta()) checks.at_least(0.0, "refinement.beta", beta);
   checks.positive("refinement.temperature", config.temperature());
+  for (const int64_t top_k : config.top_k()) checks.at_least(int64_t{0}, "refinement.top_k", top_k, "0: all");
 }
 
-std::string describe_refinement(const RefinementConfig& config, RefinementConfig::Phi phi, double beta) {
-  std::string text = fmt::format("phi {}, beta {}", RefinementConfig::Phi_Name(phi), beta);
-  if (phi == RefinementConfig::SOFTMAX) text += fmt::format(", temperature {}", config.temperature());
+std::string describe_refinement(const RefinementConfig& config, const RefinementChoice& choice) {
+  std::string text = fmt::format("phi {}, beta {}", RefinementConfig::Phi_Name(choice.phi), choice.beta);
+  if (choice.top_k > 0) text += fmt::format(", the {} best of each query", choice.top_k);
+  if (choice.phi == RefinementConfig::SOFTMAX) text += fmt::format(", temperature {}", config.temperature());
   return text + (config.z_scores() ? ", z-scores" : ", no z-scores");
 }
 
@@ -196,8 +203,8 @@ MixedRows Refinement::weighted(const Side& side, double beta) {
   return rows;
 }
 
-BothDirections Refinement::evaluate(double beta, Communicator& communicator) const {
-  return evaluate_mixed(weighted(texts_, beta), weighted(images_, beta), communicator);
+BothDirections Refinement::evaluate(double beta, int64_t top_k, Communicator& communicator) const {
+  return evaluate_mixed(weighted(texts_, beta), weighted(images_, beta), top_k, communicator);
 }
 
 BothDirections evaluate_centred(const ReferenceBasis& basis, const EmbeddingRows& texts, const EmbeddingRows& images,
@@ -217,20 +224,22 @@ RefinementChoice choose_refinement(const ReferenceBasis& basis, const Refinement
   std::pair<double, double> highest{-1, -1};
   for (const RefinementConfig::Phi phi : candidates_of_phi(config)) {
     const Refinement refinement(basis, config, phi, texts, images, communicator);
-    for (const double beta : candidates_of_beta(config)) {
-      const RetrievalMetrics figures = refinement.evaluate(beta, communicator).text_to_image;
-      const std::pair<double, double> reached{figures.r1, figures.map};
-      if (reached <= highest) continue;
-      highest = reached;
-      best = {phi, beta};
+    for (const int64_t top_k : candidates_of_top_k(config)) {
+      for (const double beta : candidates_of_beta(config)) {
+        const RetrievalMetrics figures = refinement.evaluate(beta, top_k, communicator).text_to_image;
+        const std::pair<double, double> reached{figures.r1, figures.map};
+        if (reached <= highest) continue;
+        highest = reached;
+        best = {phi, beta, top_k};
+      }
     }
   }
   return best;
 }
 
 bool only_choice(const RefinementConfig& config, RefinementChoice& choice) {
-  if (config.phi_size() != 1 || config.beta_size() != 1) return false;
-  choice = {config.phi(0), config.beta(0)};
+  if (config.phi_size() != 1 || config.beta_size() != 1 || config.top_k_size() > 1) return false;
+  choice = {config.phi(0), config.beta(0), candidates_of_top_k(config).front()};
   return true;
 }
 

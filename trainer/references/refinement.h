@@ -35,8 +35,15 @@ ReferenceBasis read_reference_basis(const std::string& path);
 // What is impossible in a config, each naming its field.
 void check_refinement(const RefinementConfig& config, Checks& checks);
 
-// "phi CENTRE, beta 0.5, z-scores"
-std::string describe_refinement(const RefinementConfig& config, RefinementConfig::Phi phi, double beta);
+// What is chosen on val.
+struct RefinementChoice {
+  RefinementConfig::Phi phi = RefinementConfig::CENTRE;
+  double beta = 1;
+  int64_t top_k = 0;
+};
+
+// "phi CENTRE, beta 0.5, z-scores", "phi IDENTITY, beta 2, the 100 best of each query, no z-scores"
+std::string describe_refinement(const RefinementConfig& config, const RefinementChoice& choice);
 
 class Refinement {
  public:
@@ -44,8 +51,8 @@ class Refinement {
   Refinement(const ReferenceBasis& basis, const RefinementConfig& config, RefinementConfig::Phi phi,
              const EmbeddingRows& texts, const EmbeddingRows& images, Communicator& communicator);
 
-  // Collective.
-  BothDirections evaluate(double beta, Communicator& communicator) const;
+  // top_k: 0, or as many of each query's items as are refined. Collective.
+  BothDirections evaluate(double beta, int64_t top_k, Communicator& communicator) const;
 
  private:
   // One side's rows, and the ratio of the two standard deviations of its queries' scores.
@@ -66,11 +73,7 @@ class Refinement {
 BothDirections evaluate_centred(const ReferenceBasis& basis, const EmbeddingRows& texts, const EmbeddingRows& images,
                                 Communicator& communicator);
 
-// Tries the config's phi and beta on rows of a val split.
-struct RefinementChoice {
-  RefinementConfig::Phi phi = RefinementConfig::CENTRE;
-  double beta = 1;
-};
+// Tries the config's phi, top_k and beta on rows of a val split. Collective.
 RefinementChoice choose_refinement(const ReferenceBasis& basis, const RefinementConfig& config,
                                    const EmbeddingRows& texts, const EmbeddingRows& images, Communicator& communicator);
 

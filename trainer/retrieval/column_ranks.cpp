@@ -156,7 +156,7 @@ void ColumnRanks::write_ahead(int64_t* ahead) const {
   }
 }
 
-void ColumnRanks::write_figures(Communicator& communicator, double* figures) const {
+void ColumnRanks::write_figures(Communicator& communicator, double* figures, const ColumnTops* tops) const {
   const at::Tensor all = at::empty({first_pair_.back()}, at::kLong);
   write_ahead(all.mutable_data_ptr<int64_t>());
   communicator.all_reduce(all, ReduceOp::kSum, "retrieval.columns").wait();
@@ -165,6 +165,7 @@ void ColumnRanks::write_figures(Communicator& communicator, double* figures) con
   for (int64_t column = 0; column < columns(); ++column, figures += kFigures) {
     own.assign(ahead, ahead + positives(column).size());
     ahead += own.size();
+    if (tops != nullptr) reorder_best(tops->best_first(column), positives(column), own);
     muster::write_figures(own, figures);
   }
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "trainer/retrieval/column_tops.h"
 #include "trainer/retrieval/global_rows.h"
 #include "trainer/retrieval/positive_index.h"
 #include "trainer/retrieval/score_kernel.h"
@@ -38,8 +39,9 @@ class ColumnRanks {
   // queries ascend.
   void count(int worker, int64_t first_query, int64_t count, const float* scores);
 
-  // Collective: figures[r * kFigures] of the block's rows, on every rank.
-  void write_figures(Communicator& communicator, double* figures) const;
+  // Collective: figures[r * kFigures] of the block's rows, on every rank; with `tops`, of the order in which they put
+  // the best of each row.
+  void write_figures(Communicator& communicator, double* figures, const ColumnTops* tops = nullptr) const;
 
  private:
   // A positive of a column that has few of them.

@@ -123,10 +123,9 @@ UnitRows::UnitRows(const at::Tensor& features, int64_t width, const at::Tensor& 
   if (second.size(0) != features.size(0)) throw std::logic_error("retrieval: not as many second rows as rows");
 }
 
-void UnitRows::copy(int64_t row, float* unit) const {
+void UnitRows::copy(int64_t row, float* unit, size_t parts) const {
   scale_row(features_.const_data_ptr<float>() + row * widths_[0], scales_[static_cast<size_t>(row)], widths_[0], unit);
-  const float* second = second_.const_data_ptr<float>() + row * widths_[1];
-  std::copy(second, second + widths_[1], unit + widths_[0]);
+  if (parts > 1) std::copy_n(second(row), widths_[1], unit + widths_[0]);
 }
 
 void for_each_gallery_block(const UnitRows& local, const RetrievalShape& shape, Communicator& communicator,
@@ -151,8 +150,10 @@ void for_each_gallery_block(const UnitRows& local, const RetrievalShape& shape, 
   }
 }
 
-BlockScorer::BlockScorer(const UnitRows& queries)
-    : queries_(queries), panels_(static_cast<size_t>(kBlockRows * queries.width())) {}
+BlockScorer::BlockScorer(const UnitRows& queries, size_t parts)
+    : queries_(queries),
+      parts_(queries.widths()[1] > 0 ? parts : 1),
+      panels_(static_cast<size_t>(kBlockRows * (parts_ == 1 ? queries.widths()[0] : queries.width()))) {}
 
 void BlockScorer::score(const GalleryBlock& block, const VisitScores& visit) {
   const int64_t panels = (block.count + kPanelRows - 1) / kPanelRows;
@@ -165,23 +166,22 @@ void BlockScorer::score(const GalleryBlock& block, const VisitScores& visit) {
   at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       const int64_t row = p * kPanelRows;
-      for (const size_t part : {0, 1}) {
+      for (size_t part = 0; part < parts_; ++part) {
         pack_panel(block.rows + row * width + (part == 0 ? 0 : queries_.widths()[0]), width,
                    std::min(kPanelRows, block.count - row), queries_.widths()[part], panel(part, p));
       }
     }
   });
-  const int64_t stride = width + 16;  // as kScoreStride
+  const int64_t stride = (parts_ == 1 ? queries_.widths()[0] : width) + 16;  // as kScoreStride
   const int64_t groups = (queries_.size() + kGroupRows - 1) / kGroupRows;
-  const size_t parts = queries_.widths()[1] > 0 ? 2 : 1;
   at::parallel_for(0, groups, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> unit(static_cast<size_t>(kGroupRows * stride));
-    std::vector<float> scores(parts * kTileScores);
+    std::vector<float> scores(parts_ * kTileScores);
     for (int64_t g = begin; g < end; ++g) {
       const int64_t first = g * kGroupRows;
       const int64_t count = std::min(kGroupRows, queries_.size() - first);
-      for (int64_t q = 0; q < count; ++q) queries_.copy(first + q, unit.data() + q * stride);
-      for (size_t part = 0; part < parts; ++part) {
+      for (int64_t q = 0; q < count; ++q) queries_.copy(first + q, unit.data() + q * stride, parts_);
+      for (size_t part = 0; part < parts_; ++part) {
         for (int64_t p = 0; p < panels; ++p) {
           score_panel(unit.data() + (part == 0 ? 0 : queries_.widths()[0]), stride, queries_.widths()[part],
                       panel(part, p), scores.data() + part * kTileScores + p * kPanelRows, kScoreStride);

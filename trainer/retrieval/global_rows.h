@@ -39,7 +39,9 @@ class UnitRows {
   const std::vector<int64_t>& widths() const { return widths_; }
   // Of both together.
   int64_t width() const { return widths_[0] + widths_[1]; }
-  void copy(int64_t row, float* unit) const;
+  // Both, or parts = 1: the row alone.
+  void copy(int64_t row, float* unit, size_t parts = 2) const;
+  const float* second(int64_t row) const { return second_.const_data_ptr<float>() + row * widths_[1]; }
 
  private:
   at::Tensor features_;
@@ -69,15 +71,17 @@ inline constexpr int64_t kScoreStride = kBlockRows + 16;
 using VisitScores = std::function<void(int worker, int64_t first_query, int64_t count, float* scores)>;
 inline constexpr int64_t kTileScores = kGroupRows * kScoreStride;
 
-// Scores this rank's queries against a block, a few at a time, each once. Calls visit from several threads, by the
+// Scores this rank's queries against a block, a few at a time, each once; parts: 1, their rows, or 2, with second rows
+// where there are any. Calls visit from several threads, by the
 // names of 0 <= worker < at::get_num_threads(); the queries of a worker ascend.
 class BlockScorer {
  public:
-  explicit BlockScorer(const UnitRows& queries);
+  explicit BlockScorer(const UnitRows& queries, size_t parts = 2);
   void score(const GalleryBlock& block, const VisitScores& visit);
 
  private:
   const UnitRows& queries_;
+  size_t parts_;
   std::vector<float> panels_;  // of the rows, then of their second rows
 };
 

@@ -85,7 +85,7 @@ void RowRanks::count(int64_t query, const float* scores, const GalleryBlock& blo
   }
 }
 
-at::Tensor RowRanks::figures() const {
+at::Tensor RowRanks::figures(const RowTops* tops) const {
   const at::Tensor figures = at::empty({queries(), kFigures}, at::kDouble);
   auto* rows = figures.mutable_data_ptr<double>();
   at::parallel_for(0, queries(), 64, [&](int64_t first, int64_t last) {
@@ -94,6 +94,7 @@ at::Tensor RowRanks::figures() const {
       const uint32_t* own = ahead_.data() + begin(q);
       ahead.assign(own, own + positives_[static_cast<size_t>(q)].size());
       if (is_long(q)) long_lists_[long_list_of_[static_cast<size_t>(q)]].write_ahead(ahead.data());
+      if (tops != nullptr) reorder_best(tops->best_first(q), positives_[static_cast<size_t>(q)], ahead);
       write_figures(ahead, rows + q * kFigures);
     }
   });

@@ -9,6 +9,7 @@
 
 #include "trainer/retrieval/global_rows.h"
 #include "trainer/retrieval/positive_index.h"
+#include "trainer/retrieval/row_tops.h"
 #include "trainer/retrieval/score_rule.h"
 #include "trainer/retrieval/sorted_positives.h"
 
@@ -31,8 +32,8 @@ class RowRanks {
   // Second pass, each query and block once: scores[r] of the block's rows. One thread a query.
   void count(int64_t query, const float* scores, const GalleryBlock& block);
 
-  // [n, kFigures] float64.
-  at::Tensor figures() const;
+  // [n, kFigures] float64; with `tops`, of the order in which they put the best of each query.
+  at::Tensor figures(const RowTops* tops = nullptr) const;
 
  private:
   int64_t queries() const { return static_cast<int64_t>(positives_.size()); }

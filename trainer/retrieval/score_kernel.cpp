@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -188,6 +189,144 @@ MUSTER_CLONES int64_t count_greater_equal(const float* scores, int64_t count, fl
 #pragma omp simd reduction(+ : greater)
   for (int64_t i = 0; i < count; ++i) greater += scores[i] >= threshold ? 1 : 0;
   return greater;
+}
+
+// Four rows at once hide the latency of each chain.
+MUSTER_CLONES void lane_products(const float* query, const float* const* rows, int64_t count, int64_t width,
+                                 float* scores) {
+  constexpr int64_t kLanes = 16, kRows = 4;
+  for (int64_t first = 0; first < count; first += kRows) {
+    const int64_t some = std::min(kRows, count - first);
+    const float* row[kRows];
+    for (int64_t r = 0; r < kRows; ++r) row[r] = rows[first + std::min(r, some - 1)];
+    float sums[kRows][kLanes] = {};
+    int64_t c = 0;
+    for (; c + kLanes <= width; c += kLanes) {
+#pragma GCC unroll 4
+      for (int64_t r = 0; r < kRows; ++r) {
+#pragma omp simd
+        for (int64_t lane = 0; lane < kLanes; ++lane) {
+          sums[r][lane] = std::fma(query[c + lane], row[r][c + lane], sums[r][lane]);
+        }
+      }
+    }
+    for (; c < width; ++c) {
+      for (int64_t r = 0; r < kRows; ++r) sums[r][c % kLanes] = std::fma(query[c], row[r][c], sums[r][c % kLanes]);
+    }
+    for (int64_t r = 0; r < some; ++r) {
+      for (int64_t half = kLanes / 2; half > 0; half /= 2) {
+        for (int64_t lane = 0; lane < half; ++lane) sums[r][lane] += sums[r][lane + half];
+      }
+      scores[first + r] = sums[r][0];
+    }
+  }
+}
+
+namespace {
+
+// Integers in the order of floats; -0 comes before +0.
+int32_t ordered(float value) {
+  int32_t bits = 0;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits < 0 ? bits ^ 0x7fffffff : bits;
+}
+
+float from_ordered(int32_t bits) {
+  bits = bits < 0 ? bits ^ 0x7fffffff : bits;
+  float value = 0;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+MUSTER_CLONES void extremes(const float* scores, int64_t count, float& least, float& most) {
+  float low = least, high = most;
+#pragma omp simd reduction(min : low) reduction(max : high)
+  for (int64_t i = 0; i < count; ++i) {
+    low = scores[i] < low ? scores[i] : low;
+    high = scores[i] > high ? scores[i] : high;
+  }
+  least = low;
+  most = high;
+}
+
+}  // namespace
+
+// Without branches, which nobody could foretell.
+void keep_at_least(float* scores, uint32_t* items, int64_t count, float threshold, int64_t equal) {
+  int64_t kept = 0, equal_kept = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const float score = scores[i];
+    const int64_t greater = score > threshold, equals = (score == threshold) & (equal_kept < equal);
+    scores[kept] = score;
+    items[kept] = items[i];
+    kept += greater | equals;
+    equal_kept += equals;
+  }
+}
+
+// The least value that fewer than k exceed, by halving; counting is what a CPU does fastest.
+float kth_greatest(const float* scores, int64_t count, int64_t k) {
+  float least = scores[0], most = scores[0];
+  extremes(scores, count, least, most);
+  int64_t low = ordered(least), high = ordered(most);
+  while (low < high) {
+    const int64_t middle = low + (high - low) / 2;
+    if (count_greater(scores, count, from_ordered(static_cast<int32_t>(middle))) < k) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return from_ordered(static_cast<int32_t>(low));
+}
+
+namespace {
+
+// thresholds[i * step].
+int64_t find_greater_portable(const float* scores, const float* thresholds, int64_t step, int64_t count,
+                              uint32_t* found) {
+  int64_t so_far = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    found[so_far] = static_cast<uint32_t>(i);
+    so_far += scores[i] > thresholds[i * step] ? 1 : 0;
+  }
+  return so_far;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f"))) int64_t find_greater_avx512(const float* scores, const float* thresholds,
+                                                               int64_t step, int64_t count, uint32_t* found) {
+  int64_t so_far = 0, i = 0;
+  for (__m512 threshold = _mm512_set1_ps(thresholds[0]); i + 16 <= count; i += 16) {
+    if (step == 1) threshold = _mm512_loadu_ps(thresholds + i);
+    uint32_t mask = _mm512_cmp_ps_mask(_mm512_loadu_ps(scores + i), threshold, _CMP_GT_OQ);
+    for (; mask != 0; mask &= mask - 1) found[so_far++] = static_cast<uint32_t>(i + __builtin_ctz(mask));
+  }
+  const int64_t rest = find_greater_portable(scores + i, thresholds + i * step, step, count - i, found + so_far);
+  for (int64_t k = so_far; k < so_far + rest; ++k) found[k] += static_cast<uint32_t>(i);
+  return so_far + rest;
+}
+#endif
+
+using FindGreater = int64_t (*)(const float*, const float*, int64_t, int64_t, uint32_t*);
+
+FindGreater best_find_greater() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) return find_greater_avx512;
+#endif
+  return find_greater_portable;
+}
+
+}  // namespace
+
+int64_t find_greater(const float* scores, int64_t count, float threshold, uint32_t* found) {
+  static const FindGreater best = best_find_greater();
+  return count == 0 ? 0 : best(scores, &threshold, 0, count, found);
+}
+
+int64_t find_greater_each(const float* scores, const float* thresholds, int64_t count, uint32_t* found) {
+  static const FindGreater best = best_find_greater();
+  return count == 0 ? 0 : best(scores, thresholds, 1, count, found);
 }
 
 MUSTER_CLONES void count_strip(const float* scores, int64_t score_stride, int64_t queries, const float* thresholds,

@@ -29,6 +29,18 @@ void score_panel(const float* queries, int64_t query_stride, int64_t width, cons
 // scores[i] = query . rows[i].
 void score_pairs(const float* query, const float* const* rows, int64_t count, int64_t width, float* scores);
 
+// scores[i] = query . rows[i] in another order, many times as fast for pairs that lie anywhere: sums over columns c
+// with the same c % 16, each a chain, then added in pairs 8 apart, 4, 2, 1. The same bits on any CPU, other ones than
+// above.
+void lane_products(const float* query, const float* const* rows, int64_t count, int64_t width, float* scores);
+
+// The k-th greatest of scores[0 .. count), 1 <= k <= count; none is NaN.
+float kth_greatest(const float* scores, int64_t count, int64_t k);
+
+// Moves the entries whose score is greater than the threshold, and the first `equal` of those that equal it, to the
+// front, in their order.
+void keep_at_least(float* scores, uint32_t* items, int64_t count, float threshold, int64_t equal);
+
 // Two scores a[i], b[i] of a pair become its score for the query of its row and for that of its column, in place:
 // a[i] = fma(row_b, b[i], row_a * a[i]), b[i] = fma(column_b[i], b[i], column_a[i] * a[i]).
 void mix_scores(float* a, float* b, int64_t count, float row_a, float row_b, const float* column_a,
@@ -37,6 +49,11 @@ void mix_scores(float* a, float* b, int64_t count, float row_a, float row_b, con
 // How many of scores[0 .. count) are greater than (or equal to) the threshold.
 int64_t count_greater(const float* scores, int64_t count, float threshold);
 int64_t count_greater_equal(const float* scores, int64_t count, float threshold);
+
+// Which of scores[0 .. count) are greater than the threshold (than thresholds[i]): found[0 ..], ascending; how many.
+// There is room for `count`.
+int64_t find_greater(const float* scores, int64_t count, float threshold, uint32_t* found);
+int64_t find_greater_each(const float* scores, const float* thresholds, int64_t count, uint32_t* found);
 
 // counts[k * kStripColumns + c] += how many of scores[q * score_stride + c], q < queries, are at least
 // thresholds[k * kStripColumns + c]; for kStripColumns columns c and k < lists.

@@ -1,5 +1,6 @@
 #include "trainer/retrieval/score_rule.h"
 
+#include <cmath>
 #include <utility>
 
 #include "trainer/retrieval/score_kernel.h"
@@ -33,6 +34,17 @@ void ScoreRule::score_pairs(int64_t query, const float* unit, const GalleryBlock
     const auto item = static_cast<size_t>(items[static_cast<size_t>(i)]);
     mix_scores(as_query + i, as_item + i, 1, weights[0], weights[1], &first_weights_[item], &second_weights_[item]);
   }
+}
+
+// As mix_scores().
+float ScoreRule::mix_for_query(int64_t query, float first, float second) const {
+  const float* weights = query_weights_.data() + 2 * query;
+  return std::fma(weights[1], second, weights[0] * first);
+}
+
+float ScoreRule::mix_for_item(int64_t item, float first, float second) const {
+  const auto i = static_cast<size_t>(item);
+  return std::fma(second_weights_[i], second, first_weights_[i] * first);
 }
 
 void ScoreRule::finish_tile(int64_t first_query, int64_t count, const GalleryBlock& block, float* tile) const {

@@ -26,6 +26,10 @@ class ScoreRule {
   void score_pairs(int64_t query, const float* unit, const GalleryBlock& block, const std::vector<int64_t>& items,
                    float* as_query, float* as_item) const;
 
+  // One pair's mixture of its two products, this rank's query asking, or the gallery item. Not of plain rules.
+  float mix_for_query(int64_t query, float first, float second) const;
+  float mix_for_item(int64_t item, float first, float second) const;
+
   // From what BlockScorer gives to scores: those of the queries stand at tile, those of the items as_items(tile).
   void finish_tile(int64_t first_query, int64_t count, const GalleryBlock& block, float* tile) const;
   const float* as_items(const float* tile) const { return is_plain() ? tile : tile + kTileScores; }
