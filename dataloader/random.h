@@ -26,6 +26,7 @@ enum class Purpose : uint32_t {
   kTokenMask = 12,
   kReferenceOrder = 13,
   kReferenceValues = 14,
+  kMaskedWords = 15,
   kHoldout = 32,
   kDropout = 0x10000,
 };

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "dataloader/random.h"
+#include "dataloader/token_masking.h"
 
 namespace muster {
 namespace {
@@ -29,7 +30,7 @@ void TextTransform::encode(std::string_view caption, uint64_t seed, uint64_t pos
   } else {
     tokenizer_.encode(caption, ids, context);
   }
-  if (config_.mask_tokens() > 0 || config_.mask_one()) mask_tokens(seed, position, ids, context);
+  if (config_.mask_tokens() > 0 || config_.mask_one()) mask(seed, position, ids, context);
 }
 
 std::string TextTransform::delete_words(std::string_view caption, uint64_t seed, uint64_t position) const {
@@ -45,30 +46,10 @@ std::string TextTransform::delete_words(std::string_view caption, uint64_t seed,
   return kept.empty() ? std::string(words[random.next_below(words.size())]) : kept;
 }
 
-void TextTransform::mask_tokens(uint64_t seed, uint64_t position, int64_t* ids, int64_t context) const {
-  const Tokenizer::Ordinary ordinary = tokenizer_.ordinary();
-  const auto is_ordinary = [&](int64_t id) { return id >= ordinary.first && id < ordinary.end; };
-  KeyedRandom random(seed, position, Purpose::kTokenMask);
-  int64_t* first = std::find_if(ids, ids + context, is_ordinary);
-  bool any_hit = false;
-  int64_t* out = ids;
-  for (int64_t* id = ids; id != ids + context; ++id) {
-    const int64_t token = *id;
-    *out++ = token;
-    if (!is_ordinary(token) || random.next_double() >= config_.mask_tokens()) continue;
-    any_hit = true;
-    const double fate = random.next_double();
-    const auto other = static_cast<int64_t>(random.next_below(static_cast<uint64_t>(ordinary.end - ordinary.first)));
-    if (fate < config_.mask_share()) {
-      out[-1] = ordinary.mask;
-    } else if (fate < config_.mask_share() + config_.random_share()) {
-      out[-1] = ordinary.first + other;
-    } else if (fate < config_.mask_share() + config_.random_share() + config_.delete_share()) {
-      --out;
-    }
-  }
-  std::fill(out, ids + context, 0);
-  if (!any_hit && config_.mask_one() && first != ids + context) *first = ordinary.mask;
+void TextTransform::mask(uint64_t seed, uint64_t position, int64_t* ids, int64_t context) const {
+  const TokenMasking masking = {config_.mask_tokens(), config_.mask_share(), config_.random_share(),
+                                config_.delete_share(), config_.mask_one()};
+  mask_tokens(masking, tokenizer_.ordinary(), KeyedRandom(seed, position, Purpose::kTokenMask), ids, context);
 }
 
 }  // namespace muster

@@ -24,9 +24,8 @@ class TextTransform {
   // go. The others are joined by single spaces.
   std::string delete_words(std::string_view caption, uint64_t seed, uint64_t position) const;
 
-  // Ordinary tokens (Tokenizer::ordinary()) are hit one by one; what becomes of one is drawn by the shares. Random
-  // tokens are uniform over the ordinary ones. Zeros fill up what deletion frees.
-  void mask_tokens(uint64_t seed, uint64_t position, int64_t* ids, int64_t context) const;
+  // mask_tokens() (token_masking.h) as the config has it.
+  void mask(uint64_t seed, uint64_t position, int64_t* ids, int64_t context) const;
 
  private:
   TextTransformConfig config_;

@@ -3,11 +3,13 @@
 # evaluates each on test, and ends with one table. A run that is finished, or was cut short, is continued: the same
 # command goes on where it stopped.
 #
-#   launch/ablation.sh --config FILE --data STORE --out DIR [--seeds 0,1,2] [--ranks 2] [--set FIELD=VALUE]...
+#   launch/ablation.sh --config FILE --data STORE --out DIR [--seeds 0,1,2] [--ranks 2] [--rows baseline,gf,lr,rgrl]
+#                      [--set FIELD=VALUE]...
 #
-# baseline: no reference bank. gf: global fusion, references are trained and features are not touched by them. rgrl: global
-# fusion and reference-guided learning. Those with references are also refined by them, beta and phi chosen on val, beside
-# the control that needs none (centred features).
+# Each row adds to the one before. baseline: no reference bank. gf: global fusion, references are trained and features are
+# not touched by them. lr: masked words are predicted from captions and references. rgrl: references guide the features.
+# Those with references are also refined by them, beta and phi chosen on val, beside the control that needs none (centred
+# features).
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 muster="$root/build/muster"
@@ -17,7 +19,7 @@ usage() {
   exit 2
 }
 
-config="" data="" out="" seeds="0,1,2" ranks=2 overrides=()
+config="" data="" out="" seeds="0,1,2" ranks=2 rows="baseline,gf,lr,rgrl" overrides=()
 while [ $# -gt 0 ]; do
   [ $# -ge 2 ] || usage "'$1' lacks its value"
   case "$1" in
@@ -26,6 +28,7 @@ while [ $# -gt 0 ]; do
     --out) out="$2" ;;
     --seeds) seeds="$2" ;;
     --ranks) ranks="$2" ;;
+    --rows) rows="$2" ;;
     --set) overrides+=(--set "$2") ;;
     *) usage "unknown argument '$1'" ;;
   esac
@@ -39,22 +42,27 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
 weights_of() {
   case "$1" in
-    baseline) echo 0 0 ;;
-    gf) echo 1 0 ;;
-    rgrl) echo 1 1 ;;
+    baseline) echo 0 0 0 ;;
+    gf) echo 1 0 0 ;;
+    lr) echo 1 1 0 ;;
+    rgrl) echo 1 1 1 ;;
+    *) usage "--rows has no row '$1'" ;;
   esac
 }
 
+for row in ${rows//,/ }; do weights_of "$row" > /dev/null; done
+
 runs=()
 for seed in ${seeds//,/ }; do
-  for row in baseline gf rgrl; do
-    read -r fusion guidance < <(weights_of "$row")
+  for row in ${rows//,/ }; do
+    read -r fusion words guidance < <(weights_of "$row")
     run="$out/$row/seed$seed"
     runs+=("$run")
     echo "[ablation] $run"
     mkdir -p "$out/$row"
     mpirun --oversubscribe -n "$ranks" "$muster" train --config "$config" --data "$data" --run "$run" "${overrides[@]}" \
-      --set "train.seed=$seed" --set "references.fusion_weight=$fusion" --set "references.guidance_weight=$guidance"
+      --set "train.seed=$seed" --set "references.fusion_weight=$fusion" --set "heads.masked_words.weight=$words" \
+      --set "references.guidance_weight=$guidance"
     refine=()
     [ "$row" = baseline ] || refine=(--refine)
     mpirun --oversubscribe -n "$ranks" "$muster" eval --run "$run" --data "$data" --split test "${refine[@]}"

@@ -43,7 +43,14 @@ std::vector<std::string> nearest_globs(const std::string& glob, const std::vecto
   return globs;
 }
 
+// What the names of heads' parameters begin with (trainer/heads/head.h).
+bool is_of_heads(const std::string& name) {
+  return name.rfind("heads.", 0) == 0;
+}
+
 void check(const ParameterGroup& group, const std::vector<std::string>& names, const char* what) {
+  // A preset states how its heads are trained also where they are switched off.
+  if (is_of_heads(group.name()) && std::none_of(names.begin(), names.end(), is_of_heads)) return;
   for (const std::string& name : names) {
     if (matches(group, name)) return;
   }

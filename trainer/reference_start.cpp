@@ -18,6 +18,7 @@
 #include "launch/error.h"
 #include "launch/log.h"
 #include "trainer/evaluation.h"
+#include "trainer/head_start.h"
 
 namespace muster {
 namespace {
@@ -102,7 +103,7 @@ void add_means(ReferenceBank& bank, Model& model, const RunSettings& settings, c
 
 std::unique_ptr<ReferenceBank> make_references(const RunSettings& settings, const TrainingStores& stores,
                                                Communicator& communicator) {
-  if (!keeps_references(settings.references)) return nullptr;
+  if (!keeps_references(settings.references) && !heads_need_references(settings.heads)) return nullptr;
   const SampleList samples(stores, settings.data);
   std::vector<int64_t> identities = samples.identities();
   int64_t pairs = 0;
@@ -113,7 +114,7 @@ std::unique_ptr<ReferenceBank> make_references(const RunSettings& settings, cons
   if (pairs == static_cast<int64_t>(identities.size())) {
     throw ConfigError(fmt::format(
         "references: {} has no identities, each image with its one caption is its own; import it with an identity "
-        "column, or set references.fusion_weight and guidance_weight to 0",
+        "column, or set references.fusion_weight, references.guidance_weight and heads.masked_words.weight to 0",
         stores.describe()));
   }
   return std::make_unique<ReferenceBank>(settings.references, std::move(identities), settings.model.joint_width(),

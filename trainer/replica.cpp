@@ -23,27 +23,45 @@ NamedTensors model_tensors(const Model& model) {
   return tensors;
 }
 
-NamedTensors replica_tensors(const Model& model, const LossObjective& objective) {
+NamedTensors replica_tensors(const Model& model, const LossObjective& objective, const Heads& heads) {
   NamedTensors tensors = model_tensors(model);
+  for (const auto& head : heads) {
+    for (const auto& parameter : head->named_parameters()) {
+      tensors.emplace_back(parameter_prefix(*head) + parameter.key(), parameter.value().detach());
+    }
+  }
   for (const auto& [name, tensor] : objective.parameters()) tensors.emplace_back(name, tensor.detach());
   return tensors;
 }
 
-NamedParameters take_trainable(Model& model, const LossObjective& objective, const OptimizerConfig& config) {
-  std::vector<std::string> names;
-  for (const auto& parameter : model.named_parameters()) names.push_back(parameter.key());
-  for (const auto& parameter : objective.parameters()) names.push_back(parameter.first);
-  check_all_groups(names, config);
-  NamedParameters trainable;
-  for (auto& parameter : model.named_parameters()) {
-    if (is_frozen(parameter.key(), config)) {
-      parameter.value().set_requires_grad(false);
-    } else {
-      trainable.emplace_back(parameter.key(), parameter.value());
+NamedTensors without_heads(const NamedTensors& tensors) {
+  NamedTensors kept;
+  for (const auto& tensor : tensors) {
+    if (tensor.first.rfind(kHeadsPrefix, 0) != 0) kept.push_back(tensor);
+  }
+  return kept;
+}
+
+NamedParameters take_trainable(Model& model, const LossObjective& objective, const OptimizerConfig& config,
+                               const Heads& heads) {
+  NamedParameters all;
+  for (auto& parameter : model.named_parameters()) all.emplace_back(parameter.key(), parameter.value());
+  for (const auto& head : heads) {
+    for (auto& parameter : head->named_parameters()) {
+      all.emplace_back(parameter_prefix(*head) + parameter.key(), parameter.value());
     }
   }
-  for (const auto& parameter : objective.parameters()) {
-    if (!is_frozen(parameter.first, config)) trainable.push_back(parameter);
+  for (const auto& parameter : objective.parameters()) all.push_back(parameter);
+  std::vector<std::string> names;
+  for (const auto& parameter : all) names.push_back(parameter.first);
+  check_all_groups(names, config);
+  NamedParameters trainable;
+  for (auto& [name, parameter] : all) {
+    if (!is_frozen(name, config)) {
+      trainable.emplace_back(name, parameter);
+    } else if (name.rfind("objective.", 0) != 0) {
+      parameter.set_requires_grad(false);
+    }
   }
   if (trainable.empty()) throw ConfigError("train.optimizer.group freezes every parameter; leave one to train");
   return trainable;

@@ -7,6 +7,7 @@
 #include "dataloader/formats/safetensors.h"
 #include "trainer/checkpoint.h"
 #include "trainer/encoders/model.h"
+#include "trainer/heads/head.h"
 #include "trainer/losses/objective.h"
 #include "trainer/optimizer.h"
 
@@ -15,12 +16,16 @@ namespace muster {
 // The model's parameters and buffers, sharing their memory.
 NamedTensors model_tensors(const Model& model);
 
-// The model's parameters and buffers and the objective's parameters, sharing their memory.
-NamedTensors replica_tensors(const Model& model, const LossObjective& objective);
+// The model's parameters and buffers and the heads' and the objective's parameters, sharing their memory.
+NamedTensors replica_tensors(const Model& model, const LossObjective& objective, const Heads& heads = {});
 
-// The model's and the objective's parameters that are trained; the frozen ones are cut off from autograd. ConfigError:
-// a group whose glob matches nothing, or nothing left to train.
-NamedParameters take_trainable(Model& model, const LossObjective& objective, const OptimizerConfig& config);
+// The same without those of heads: what evaluation needs of a checkpoint.
+NamedTensors without_heads(const NamedTensors& tensors);
+
+// The model's, the heads' and the objective's parameters that are trained; the frozen ones are cut off from autograd.
+// ConfigError: a group whose glob matches nothing, or nothing left to train.
+NamedParameters take_trainable(Model& model, const LossObjective& objective, const OptimizerConfig& config,
+                               const Heads& heads = {});
 
 // Copies a checkpoint's tensors into `into`. DataError naming the first tensor that is missing, left over, or of
 // another shape: the checkpoint is of another model.

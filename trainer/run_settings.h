@@ -4,6 +4,7 @@
 #include "comm/comm.pb.h"
 #include "dataloader/dataloader.pb.h"
 #include "trainer/encoders/encoders.pb.h"
+#include "trainer/heads/heads.pb.h"
 #include "trainer/losses/losses.pb.h"
 #include "trainer/references/references.pb.h"
 #include "trainer/trainer.pb.h"
@@ -17,6 +18,7 @@ struct RunSettings {
   TrainConfig train;
   CommConfig comm;
   ReferencesConfig references;
+  HeadsConfig heads;
 };
 
 }  // namespace muster

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -62,8 +63,17 @@ void arm_reducer(GradientReducer& reducer, const NamedParameters& own, const Nam
   }
 }
 
-// Sends dL/dfeatures of these rows back through the chunk's graph.
-void backward(const Features& live, const Features& gradient, Rows rows) {
+void require_finite(const LossResult& loss, const Progress& progress) {
+  if (std::isfinite(loss.value)) return;
+  throw NonFiniteError(
+      fmt::format("step {}: the loss is not finite; nothing was changed since the step before. Lower "
+                  "train.optimizer.rate or set train.clip_norm, and train anew or from a checkpoint",
+                  progress.step + 1));
+}
+
+// Sends dL/dfeatures of these rows, and the heads' loss of them (may be undefined), back through the chunk's graphs at
+// once: a parameter's hook runs when both have reached it.
+void backward(const Features& live, const Features& gradient, const at::Tensor& head_loss, Rows rows) {
   torch::autograd::variable_list outputs, gradients;
   for (size_t pair = 0; pair < live.pairs.size(); ++pair) {
     const FeaturePair& forward = live.pairs[pair];
@@ -73,6 +83,10 @@ void backward(const Features& live, const Features& gradient, Rows rows) {
       outputs.push_back(output);
       gradients.push_back(whole.narrow(0, rows.begin, rows.size));
     }
+  }
+  if (head_loss.defined()) {
+    outputs.push_back(head_loss);
+    gradients.emplace_back();
   }
   if (rows.size > 0 && !outputs.empty()) torch::autograd::backward(outputs, gradients);
 }
@@ -85,7 +99,7 @@ StepOptions step_options(const TrainConfig& config, TraceRecorder* trace) {
 
 TrainingStep::TrainingStep(Model& model, LossObjective& objective, NamedParameters trainable, GradientReducer& reducer,
                            Optimizer& optimizer, Communicator& communicator, const StepOptions& options,
-                           ReferenceBank* references)
+                           ReferenceBank* references, HeadLosses* heads)
     : model_(model),
       objective_(objective),
       trainable_(std::move(trainable)),
@@ -93,11 +107,19 @@ TrainingStep::TrainingStep(Model& model, LossObjective& objective, NamedParamete
       optimizer_(optimizer),
       communicator_(communicator),
       options_(options),
-      references_(references) {}
+      references_(references),
+      heads_(heads) {
+  if (heads_ != nullptr && heads_->need_references() && references_ == nullptr) {
+    throw std::logic_error("TrainingStep: a head needs references, and there is no bank");
+  }
+}
 
 std::vector<std::string> TrainingStep::term_names() const {
   std::vector<std::string> names = objective_.term_names();
   if (references_ != nullptr) names.emplace_back("references");
+  if (heads_ != nullptr) {
+    for (const std::string& name : heads_->names()) names.push_back(name);
+  }
   return names;
 }
 
@@ -116,21 +138,20 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
     const at::AutoGradMode graph(one_forward);
     features.push_back(forward(slice(batch, rows)));
   }
-  const LossResult loss = evaluate(join(features), batch, progress);
-  if (!std::isfinite(loss.value)) {
-    throw NonFiniteError(
-        fmt::format("step {}: the loss is not finite; nothing was changed since the step before. Lower "
-                    "train.optimizer.rate or set train.clip_norm, and train anew or from a checkpoint",
-                    progress.step + 1));
-  }
+  LossResult loss = evaluate(join(features), batch, progress);
+  require_finite(loss, progress);
   const auto& own = objective_.parameters();
   for (size_t i = 0; i < own.size(); ++i) own[i].second.mutable_grad().add_(loss.parameter_grads[i]);
+  begin_heads(batch, progress);
   for (size_t i = 0; i < chunks.size(); ++i) {
     const Features live = one_forward ? std::move(features[0]) : forward(slice(batch, chunks[i]));
+    const at::Tensor head_loss = head_losses(slice(batch, chunks[i]), chunks[i].begin);
     const TraceSpan span(options_.trace, "backward", {"rows", chunks[i].size});
     if (i + 1 == chunks.size()) arm_reducer(reducer_, own, trainable_);
-    backward(live, loss.gradient, chunks[i]);
+    backward(live, loss.gradient, head_loss, chunks[i]);
   }
+  finish_heads(loss);
+  require_finite(loss, progress);
   {
     const TraceSpan span(options_.trace, "reduce");
     reducer_.finish();
@@ -158,6 +179,30 @@ void TrainingStep::add_references(const Features& features, const Labels& labels
   FeaturePair& gradient = loss.gradient.pairs[pair];
   if (result.d_image.defined()) gradient.image.add_(result.d_image);
   if (result.d_text.defined()) gradient.text.add_(result.d_text);
+}
+
+void TrainingStep::begin_heads(const Batch& batch, const Progress& progress) {
+  if (heads_ == nullptr) return;
+  at::Tensor references;
+  if (heads_->need_references()) references = references_->rows_of_batch();
+  heads_->begin(batch, progress.epoch, options_.seed, references);
+}
+
+at::Tensor TrainingStep::head_losses(const Batch& rows, int64_t first) {
+  if (heads_ == nullptr) return {};
+  const TraceSpan span(options_.trace, "heads", {"rows", rows.size()});
+  const Bf16Scope precision(options_.bf16);
+  return heads_->forward(rows, first);
+}
+
+void TrainingStep::finish_heads(LossResult& loss) {
+  if (heads_ == nullptr) return;
+  const TraceSpan span(options_.trace, "heads");
+  const HeadValues values = heads_->finish();
+  loss.value += values.weighted;
+  loss.terms.insert(loss.terms.end(), values.means.begin(), values.means.end());
+  const at::Tensor d_references = heads_->reference_gradients();
+  if (d_references.defined()) references_->add_row_gradients(d_references);
 }
 
 StepResult TrainingStep::run(const Batch& batch, const Progress& progress, double rate_factor) {

@@ -10,6 +10,7 @@
 #include "dataloader/batch.h"
 #include "launch/trace.h"
 #include "trainer/encoders/model.h"
+#include "trainer/heads/head_losses.h"
 #include "trainer/losses/objective.h"
 #include "trainer/optimizer.h"
 #include "trainer/references/reference_bank.h"
@@ -39,12 +40,13 @@ struct StepResult {
 class TrainingStep {
  public:
   // `trainable`: the parameters that `reducer` and `optimizer` were made with, in their order. `references`: a bank
-  // that is trained with the model; null: none.
+  // that is trained with the model; null: none. `heads`: whose parameters are among `trainable`; null: none.
+  // std::logic_error: heads that need references, and no bank.
   TrainingStep(Model& model, LossObjective& objective, NamedParameters trainable, GradientReducer& reducer,
                Optimizer& optimizer, Communicator& communicator, const StepOptions& options,
-               ReferenceBank* references = nullptr);
+               ReferenceBank* references = nullptr, HeadLosses* heads = nullptr);
 
-  // Of the objective's terms, then "references".
+  // Of the objective's terms, then "references", then the heads.
   std::vector<std::string> term_names() const;
 
   // Collective. NonFiniteError, on every rank and before any parameter has changed, if the loss or the gradient is not
@@ -58,6 +60,9 @@ class TrainingStep {
   Features forward(const Batch& batch);
   LossResult evaluate(const Features& features, const Batch& batch, const Progress& progress);
   void add_references(const Features& features, const Labels& labels, const Progress& progress, LossResult& loss);
+  void begin_heads(const Batch& batch, const Progress& progress);
+  at::Tensor head_losses(const Batch& rows, int64_t first);
+  void finish_heads(LossResult& loss);
 
   Model& model_;
   LossObjective& objective_;
@@ -67,6 +72,7 @@ class TrainingStep {
   Communicator& communicator_;
   StepOptions options_;
   ReferenceBank* references_;
+  HeadLosses* heads_;
 };
 
 }  // namespace muster

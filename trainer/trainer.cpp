@@ -22,6 +22,7 @@
 #include "trainer/checkpoint.h"
 #include "trainer/checkpoint_layout.h"
 #include "trainer/evaluation.h"
+#include "trainer/head_start.h"
 #include "trainer/optimizer.h"
 #include "trainer/reference_start.h"
 #include "trainer/references/reference_file.h"
@@ -60,13 +61,15 @@ class Trainer::Impl {
         recorder_(trace.recorder),
         model_(make_model(settings.model, train_.seed())),
         objective_(settings.objective),
-        trainable_(take_trainable(*model_, objective_, train_.optimizer())),
+        tokenizer_(make_tokenizer(settings.data.tokenizer())),
+        heads_(make_heads(settings, stores, *tokenizer_)),
+        trainable_(take_trainable(*model_, objective_, train_.optimizer(), heads_)),
         optimizer_(trainable_, train_.optimizer(), model_->layers_above()),
         reducer_(trainable_, communicator, settings.comm.bucket_bytes()),
         references_(make_references(settings, stores, communicator)),
+        head_losses_(heads_, *model_, communicator),
         step_(*model_, objective_, trainable_, reducer_, optimizer_, communicator, step_options(train_, recorder_),
-              references_.get()),
-        tokenizer_(make_tokenizer(settings.data.tokenizer())),
+              references_.get(), heads_.empty() ? nullptr : &head_losses_),
         steps_per_epoch_(make_sampler(SampleList(stores, settings.data), settings.data.sampler(), train_.global_batch(),
                                       train_.seed())
                              ->steps_per_epoch()),
@@ -213,7 +216,7 @@ class Trainer::Impl {
   void save() {
     const TraceSpan span(recorder_, "checkpoint");
     communicator_.set_phase("saving", settings_.comm.slow_phase_timeout_s());
-    const NamedTensors tensors = replica_tensors(*model_, objective_);
+    const NamedTensors tensors = replica_tensors(*model_, objective_, heads_);
     check_replicas_equal(tensors, state_.step(), communicator_);
     check_replicas_equal(average(), state_.step(), communicator_);
     const bool shards = references_ != nullptr && references_->is_sharded();
@@ -280,8 +283,8 @@ class Trainer::Impl {
       copy_tensors(initial_weights(), model_tensors(*model_), "train.init.run");
     }
     state_text = broadcast_string(state_text, communicator_, "run state");
-    broadcast_tensors(replica_tensors(*model_, objective_), communicator_, "initial weights");
-    if (train_.ema().decay() > 0) average_.emplace(replica_tensors(*model_, objective_), train_.ema());
+    broadcast_tensors(replica_tensors(*model_, objective_, heads_), communicator_, "initial weights");
+    if (train_.ema().decay() > 0) average_.emplace(replica_tensors(*model_, objective_, heads_), train_.ema());
     if (state_text.empty()) {
       if (references_) initialise_references(*references_, *model_, settings_, stores_, communicator_);
       return;
@@ -311,7 +314,7 @@ class Trainer::Impl {
       throw ConfigError(fmt::format("{} was trained on another store than {}; give that store, or another --run",
                                     run_dir_, stores_.describe()));
     }
-    copy_tensors(snapshot.model, replica_tensors(*model_, objective_), place_of(snapshot));
+    copy_tensors(snapshot.model, replica_tensors(*model_, objective_, heads_), place_of(snapshot));
     optimizer_.load_state(snapshot.optimizer, place_of(snapshot));
     if (references_ && snapshot.references_file.empty()) {
       throw DataError(place_of(snapshot) + " has no references though the config asks for them; give another --run");
@@ -342,12 +345,14 @@ class Trainer::Impl {
   TraceRecorder* const recorder_;  // may be null
   std::shared_ptr<Model> model_;
   LossObjective objective_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  Heads heads_;
   NamedParameters trainable_;
   Optimizer optimizer_;
   GradientReducer reducer_;
   std::unique_ptr<ReferenceBank> references_;  // if the run keeps a bank
+  HeadLosses head_losses_;
   TrainingStep step_;
-  std::unique_ptr<Tokenizer> tokenizer_;
   int64_t steps_per_epoch_;
   int64_t total_steps_;
   Schedule schedule_;

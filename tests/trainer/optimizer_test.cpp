@@ -252,6 +252,7 @@ std::string group_error(const std::string& glob) {
 }
 
 TEST(OptimizerTest, AGlobThatMatchesNothingIsRefused) {
+  EXPECT_EQ(group_error("heads.*"), "taken");  // there are none
   EXPECT_EQ(group_error("image.block.*"),
             "train.optimizer.group \"image.block.*\" matches none of the 6 trained parameters (such as "
             "image.blocks.0.attention.qkv.weight): did you mean \"image.blocks.*\"?");

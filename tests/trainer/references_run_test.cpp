@@ -42,6 +42,17 @@ void train(const std::string& store_path, const std::string& run_dir, int ranks,
   });
 }
 
+// With words predicted from captions and references.
+RunSettings settings_with_words(ReferencesConfig::Placement placement) {
+  RunSettings settings = settings_with(placement);
+  MaskedWordsConfig& words = *settings.heads.mutable_masked_words();
+  words.set_weight(0.5);
+  words.set_ramp_epochs(1);
+  words.set_blocks(2);
+  words.set_reference_tokens(2);
+  return settings;
+}
+
 // Losses and gradient norms of each step, as numbers.
 std::vector<double> numbers_of(const std::string& run_dir) {
   std::istringstream text(curve_of(run_dir));
@@ -59,7 +70,7 @@ void expect_close(const std::string& run, const std::string& expected) {
 class ReferencesRun : public testing::TestWithParam<ReferencesConfig::Placement> {};
 
 TEST_P(ReferencesRun, StoppedEqualsTheUnbrokenRun) {
-  const RunSettings settings = settings_with(GetParam());
+  const RunSettings settings = settings_with_words(GetParam());
   const TemporaryFolder folder;
   write_tiny_store(folder / "store", kIdentities);
   train(folder / "store", folder / "unbroken", 2, kSteps, settings);
@@ -94,6 +105,28 @@ TEST(ReferencesRun, WorldSizeAndPlacementMayChangeOnResume) {
   train(folder / "store", folder / "mixed", 1, 15, replicated);
   train(folder / "store", folder / "mixed", 3, kSteps, sharded);
   expect_close(folder / "mixed", folder / "one");
+}
+
+// The same of a run with a head, whose words are predicted among those of the training captions.
+TEST(ReferencesRun, WordsArePredictedAlikeAtEveryWorldSize) {
+  const TemporaryFolder folder;
+  write_tiny_store(folder / "store", kIdentities);
+  RunSettings one = settings_with_words(ReferencesConfig::REPLICATED);
+  RunSettings three = settings_with_words(ReferencesConfig::SHARDED);
+  for (RunSettings* settings : {&one, &three}) {
+    settings->model.set_dropout(0);
+    settings->references.set_fusion_weight(0);
+    settings->references.set_guidance_weight(0);
+  }
+  train(folder / "store", folder / "one", 1, kSteps, one);
+  train(folder / "store", folder / "three", 3, kSteps, three);
+  expect_close(folder / "three", folder / "one");
+  const NamedTensors model = read_safetensors(final_checkpoint(folder / "one") + "model.safetensors");
+  const int64_t words = find_tensor(model, "heads.masked_words.weight", "").size(0);
+  EXPECT_GT(words, 3);
+  EXPECT_LT(words, 200);
+  const NamedTensors references = read_safetensors(final_checkpoint(folder / "one") + "references.safetensors");
+  EXPECT_GT(find_tensor(references, "exp_avg_sq", "").abs().max().item<float>(), 0);
 }
 
 // Global fusion alone never touches the features: the run is the one without a bank, bit for bit.

@@ -56,7 +56,8 @@ bool is_checkpoint_folder(const std::string& path) {
 }
 
 RunSettings to_settings(const RunConfig& config) {
-  return {config.model(), config.data(), config.objective(), config.train(), config.comm(), config.references()};
+  return {config.model(), config.data(),       config.objective(), config.train(),
+          config.comm(),  config.references(), config.heads()};
 }
 
 void start_computing(const Process& process, int threads) {
@@ -86,7 +87,7 @@ StoredWeights read_weights(const std::string& run_dir, const std::string& checkp
                     "themselves (raw)",
                     run_dir));
   }
-  return {average ? std::move(snapshot.ema) : std::move(snapshot.model), step, snapshot.state.store_fingerprint()};
+  return {without_heads(average ? snapshot.ema : snapshot.model), step, snapshot.state.store_fingerprint()};
 }
 
 TrainedRun load_trained_run(const std::string& run_dir, const std::string& checkpoint, Weights weights,

@@ -22,8 +22,7 @@ class ClipModel : public Model {
   }
 
   Features forward(const Batch& batch, uint64_t seed) override {
-    DropoutKey key;
-    if (is_training() && dropout_ > 0) key = {dropout_, seed, batch.position.contiguous()};
+    const DropoutKey key = dropout_key(batch, seed);
     Features features;
     features.pairs.push_back({"global", image_features(batch.images, key), text_features(batch.tokens, key)});
     return features;
@@ -31,6 +30,14 @@ class ClipModel : public Model {
 
   at::Tensor encode_image(const at::Tensor& images) override { return image_features(images, {}); }
   at::Tensor encode_text(const at::Tensor& tokens) override { return text_features(tokens, {}); }
+
+  at::Tensor text_tokens(const Batch& batch, uint64_t seed) override {
+    if (batch.size() == 0) return nothing().unsqueeze(1);
+    const uint32_t first_layer = image_->dropout_layers() + text_->dropout_layers();
+    return text_->forward_tokens(batch.tokens, dropout_key(batch, seed), first_layer);
+  }
+
+  at::Tensor token_embedding() const override { return text_->token_embedding(); }
 
   std::map<std::string, int64_t> layers_above() const override {
     std::map<std::string, int64_t> above;
@@ -40,6 +47,11 @@ class ClipModel : public Model {
   }
 
  private:
+  DropoutKey dropout_key(const Batch& batch, uint64_t seed) const {
+    if (!is_training() || dropout_ == 0) return {};
+    return {dropout_, seed, batch.position.contiguous()};
+  }
+
   at::Tensor nothing() const {
     return at::zeros({0, joint_width_}, parameters().front().options().requires_grad(false));
   }

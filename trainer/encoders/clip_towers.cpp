@@ -106,7 +106,7 @@ TextTower::TextTower(const ModelConfig& config, Initialiser& initialiser) {
       register_parameter("projection", initialiser.normal({width, config.joint_width()}, inverse_root(width)));
 }
 
-at::Tensor TextTower::forward(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer) const {
+TextTower::Embedded TextTower::embed(const at::Tensor& tokens) const {
   const int64_t context = position_embedding_.size(0);
   if (tokens.dim() != 2 || tokens.size(1) < 1 || tokens.size(1) > context) {
     throw ConfigError(fmt::format("tokens of shape [{}] do not fit model.text.context ({})",
@@ -116,10 +116,19 @@ at::Tensor TextTower::forward(const at::Tensor& tokens, const DropoutKey& dropou
   // Its sparse gradient is added to the rows of the batch's tokens; a dense one would be as large as the table.
   const at::Tensor embedded = at::embedding(token_embedding_, tokens.narrow(1, 0, ends.used), /*padding_idx=*/-1,
                                             /*scale_grad_by_freq=*/false, /*sparse=*/true);
-  const at::Tensor x = embedded + position_embedding_.narrow(0, 0, ends.used);
-  const at::Tensor rows = at::arange(tokens.size(0), at::kLong).mul_(ends.used).add_(ends.places);
+  return {ends.places, embedded + position_embedding_.narrow(0, 0, ends.used)};
+}
+
+at::Tensor TextTower::forward(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer) const {
+  const auto [ends, x] = embed(tokens);
+  const at::Tensor rows = at::arange(x.size(0), at::kLong).mul_(x.size(1)).add_(ends);
   const at::Tensor features = final_norm_->forward(blocks_->forward(x, dropout, first_layer, rows));
   return at::matmul(features, projection_).to(projection_.scalar_type());
+}
+
+at::Tensor TextTower::forward_tokens(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer) const {
+  const at::Tensor outputs = final_norm_->forward(blocks_->forward(embed(tokens).x, dropout, first_layer, {}));
+  return at::matmul(outputs, projection_).to(projection_.scalar_type());
 }
 
 std::map<std::string, int64_t> TextTower::layers_above() const {

@@ -43,9 +43,21 @@ class TextTower : public torch::nn::Module {
   // feature, so they are not computed. ConfigError: L or an id out of range.
   // Uses dropout layers from first_layer.
   at::Tensor forward(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer) const;
+
+  // The outputs of all tokens up to the batch's last end token: [b, tokens, joint width].
+  at::Tensor forward_tokens(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer) const;
+  uint32_t dropout_layers() const { return blocks_->dropout_layers(); }
+  const at::Tensor& token_embedding() const { return token_embedding_; }
   std::map<std::string, int64_t> layers_above() const;
 
  private:
+  // The places of the end tokens, and what goes into the blocks.
+  struct Embedded {
+    at::Tensor ends;  // [b]
+    at::Tensor x;     // [b, tokens, width]
+  };
+  Embedded embed(const at::Tensor& tokens) const;
+
   at::Tensor token_embedding_, position_embedding_;  // [vocabulary, width], [context, width]
   std::shared_ptr<Blocks> blocks_;
   std::shared_ptr<LayerNorm> final_norm_;

@@ -29,6 +29,12 @@ class Model : public torch::nn::Module {
   virtual at::Tensor encode_image(const at::Tensor& images) = 0;
   virtual at::Tensor encode_text(const at::Tensor& tokens) = 0;
 
+  // The text tower's output for each token, in the joint space, with a graph if grad mode is on: [b, T, d], T reaching
+  // to the batch's last end token. A pass of its own over batch.tokens, with dropout masks of its own. For heads.
+  virtual at::Tensor text_tokens(const Batch& batch, uint64_t seed) = 0;
+  // The parameter [vocabulary, w] that the text tower takes its tokens from, for heads that share it.
+  virtual at::Tensor token_embedding() const = 0;
+
   // Of each parameter, by name: how many layers of its tower lie between it and the features. 0 behind the last block,
   // 1 in the last block, blocks + 1 for embeddings.
   virtual std::map<std::string, int64_t> layers_above() const = 0;

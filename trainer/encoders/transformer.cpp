@@ -9,6 +9,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -59,13 +60,15 @@ Attention::Attention(const BlockOptions& options, Initialiser& initialiser)
                                          at::zeros({width})));
 }
 
-at::Tensor Attention::heads(const at::Tensor& x) const {
+at::Tensor Attention::heads(const at::Tensor& x, const at::Tensor& seen) const {
   const int64_t batch = x.size(0), tokens = x.size(1), width = x.size(2);
   const at::Tensor qkv = qkv_->forward(x).view({batch, tokens, 3, heads_, width / heads_}).permute({2, 0, 3, 1, 4});
   const std::vector<at::Tensor> parts = qkv.unbind(0);  // views [b, heads, T, width / heads]
   // Its own dropout stays off: that draws from the process's generator.
+  std::optional<at::Tensor> mask;
+  if (seen.defined()) mask = seen.view({batch, 1, 1, tokens});
   const at::Tensor values =
-      at::scaled_dot_product_attention(parts[0], parts[1], parts[2], std::nullopt, /*dropout_p=*/0.0, causal_);
+      at::scaled_dot_product_attention(parts[0], parts[1], parts[2], mask, /*dropout_p=*/0.0, causal_);
   return values.transpose(1, 2).reshape({batch, tokens, width});
 }
 
@@ -92,9 +95,9 @@ Block::Block(const BlockOptions& options, Initialiser& initialiser) {
   mlp_ = register_module("mlp", std::make_shared<Mlp>(options, initialiser));
 }
 
-at::Tensor Block::forward(const at::Tensor& x, const DropoutKey& dropout, uint32_t layer,
-                          const at::Tensor& rows) const {
-  at::Tensor heads = attention_->heads(attention_norm_->forward(x));
+at::Tensor Block::forward(const at::Tensor& x, const DropoutKey& dropout, uint32_t layer, const at::Tensor& rows,
+                          const at::Tensor& seen) const {
+  at::Tensor heads = attention_->heads(attention_norm_->forward(x), seen);
   at::Tensor residual = x;
   if (rows.defined()) {
     heads = heads.flatten(0, 1).index_select(0, rows);

@@ -54,8 +54,9 @@ class LayerNorm : public torch::nn::Module {
 class Attention : public torch::nn::Module {
  public:
   Attention(const BlockOptions& options, Initialiser& initialiser);
-  // [b, T, w] -> [b, T, w]: the heads' values, joined.
-  at::Tensor heads(const at::Tensor& x) const;
+  // [b, T, w] -> [b, T, w]: the heads' values, joined. `seen` (bool [b, T], not with a causal mask): false for tokens
+  // that none may look at.
+  at::Tensor heads(const at::Tensor& x, const at::Tensor& seen = {}) const;
   at::Tensor output(const at::Tensor& heads) const { return output_->forward(heads); }
 
  private:
@@ -78,10 +79,11 @@ class Block : public torch::nn::Module {
  public:
   Block(const BlockOptions& options, Initialiser& initialiser);
 
-  // [b, T, w] -> [b, T, w]. With `rows` (int64 [b], indices into the b * T tokens) only those tokens are carried on
-  // after attention, and the result is [b, w]: the same values, without the work for tokens that nobody reads. Uses the
-  // dropout layers `layer` and layer + 1.
-  at::Tensor forward(const at::Tensor& x, const DropoutKey& dropout, uint32_t layer, const at::Tensor& rows = {}) const;
+  // [b, T, w] -> [b, T, w]. With `rows` (int64 [n], indices into the b * T tokens) only those tokens are carried on
+  // after attention, and the result is [n, w]: the same values, without the work for tokens that nobody reads. `seen`
+  // as Attention's. Uses the dropout layers `layer` and layer + 1.
+  at::Tensor forward(const at::Tensor& x, const DropoutKey& dropout, uint32_t layer, const at::Tensor& rows = {},
+                     const at::Tensor& seen = {}) const;
 
  private:
   std::shared_ptr<LayerNorm> attention_norm_;
@@ -90,12 +92,13 @@ class Block : public torch::nn::Module {
   std::shared_ptr<Mlp> mlp_;
 };
 
-// A stack of blocks, of which one token per sample is wanted.
+// A stack of blocks.
 class Blocks : public torch::nn::Module {
  public:
   Blocks(int64_t layers, const BlockOptions& options, Initialiser& initialiser);
 
-  // [b, T, w] and rows as above -> [b, w]. Uses dropout layers [first_layer, first_layer + dropout_layers()).
+  // [b, T, w] and rows as above -> [n, w]; without rows [b, T, w]. Uses dropout layers [first_layer, first_layer +
+  // dropout_layers()).
   at::Tensor forward(at::Tensor x, const DropoutKey& dropout, uint32_t first_layer, const at::Tensor& rows) const;
   uint32_t dropout_layers() const { return static_cast<uint32_t>(2 * blocks_.size()); }
 

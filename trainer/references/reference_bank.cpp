@@ -3,13 +3,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/scalar_tensor.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
@@ -25,26 +20,15 @@
 #include "launch/error.h"
 #include "trainer/encoders/keyed_fill.h"
 #include "trainer/losses/global_batch.h"
-#include "trainer/losses/tile_engine.h"
-#include "trainer/references/reference_cross_entropy.h"
 #include "trainer/references/row_adam.h"
 
 namespace muster {
 namespace {
 
 constexpr int64_t kRowsPerTask = 64;
-// The running means forget as fast as 1 / 100 of a batch.
-constexpr double kLeastMeanRate = 0.01;
-
 bool choose_sharded(const ReferencesConfig& config, int64_t rows, int64_t global_batch, int ranks) {
   if (config.placement() == ReferencesConfig::AUTO) return ranks > 1 && rows > global_batch;
   return config.placement() == ReferencesConfig::SHARDED;
-}
-
-// The sum of the unit rows, [width] in double.
-at::Tensor sum_of_units(const at::Tensor& rows) {
-  const at::Tensor exact = rows.to(at::kDouble);
-  return (exact / at::linalg_vector_norm(exact, 2, {1}, true).clamp_min(1e-12)).sum(0);
 }
 
 // In fixed blocks and a fixed order: the same bits at any number of threads.
@@ -58,26 +42,6 @@ double sum_of_squares(const at::Tensor& rows) {
     }
   });
   return std::accumulate(blocks.begin(), blocks.end(), 0.0);
-}
-
-at::Tensor to_tensor(const std::vector<double>& values) {
-  const at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, at::kDouble);
-  std::copy(values.begin(), values.end(), tensor.data_ptr<double>());
-  return tensor;
-}
-
-// Statistics of the samples over the ranks' ranges of references.
-template <typename T>
-void combine(ReferenceCrossEntropy<T>& loss, Communicator& communicator) {
-  const auto samples = static_cast<int64_t>(loss.max().size());
-  const at::Tensor max = to_tensor(loss.max());
-  communicator.all_reduce(max, ReduceOp::kMax, "references.maxima").wait();
-  loss.rebase({max.const_data_ptr<double>(), max.const_data_ptr<double>() + samples});
-  const at::Tensor sums = at::cat({to_tensor(loss.sum()), to_tensor(loss.positive())});
-  communicator.all_reduce(sums, ReduceOp::kSum, "references.sums").wait();
-  const double* data = sums.const_data_ptr<double>();
-  std::copy(data, data + samples, loss.sum().begin());
-  std::copy(data + samples, data + 2 * samples, loss.positive().begin());
 }
 
 }  // namespace
@@ -206,28 +170,6 @@ std::vector<int64_t> ReferenceBank::own_rows_of(const at::Tensor& identity) cons
   return rows;
 }
 
-void ReferenceBank::choose_active(const std::vector<int64_t>& global_rows) {
-  active_ = global_rows;
-  std::sort(active_.begin(), active_.end());
-  active_.erase(std::unique(active_.begin(), active_.end()), active_.end());
-  if (!active_.empty() && active_.front() < 0) active_.erase(active_.begin());
-}
-
-double ReferenceBank::guidance_weight(double epoch) const {
-  const double ramp = config_.guidance_ramp_epochs();
-  return config_.guidance_weight() * (ramp > 0 ? std::min(1.0, epoch / ramp) : 1.0);
-}
-
-void ReferenceBank::update_means(const FeaturePair& features, int64_t global_rows) {
-  const at::Tensor sums = at::stack({sum_of_units(features.image), sum_of_units(features.text)});
-  communicator_.all_reduce(sums, ReduceOp::kSum, "references.feature_means").wait();
-  const double rate = std::max(kLeastMeanRate, 1.0 / static_cast<double>(mean_updates_.item<int64_t>() + 1));
-  const at::Tensor means = (sums / static_cast<double>(global_rows)).to(rows_.scalar_type());
-  mean_image_.add_(means.select(0, 0) - mean_image_, rate);
-  mean_text_.add_(means.select(0, 1) - mean_text_, rate);
-  mean_updates_.add_(1);
-}
-
 size_t ReferenceBank::find_pair(const Features& features) const {
   std::string names;
   for (size_t i = 0; i < features.pairs.size(); ++i) {
@@ -236,87 +178,6 @@ size_t ReferenceBank::find_pair(const Features& features) const {
   }
   throw ConfigError(fmt::format("references.pair is \"{}\", but the features have only {}; give one of those",
                                 config_.pair(), names));
-}
-
-ReferenceResult ReferenceBank::evaluate(const FeaturePair& features, const Labels& labels, const Progress& progress) {
-  const at::NoGradGuard no_grad;
-  if (features.image.size(1) != width_) throw std::logic_error("ReferenceBank::evaluate: features of another width");
-  const double guidance = guidance_weight(progress.epoch);
-  return rows_.scalar_type() == at::kDouble ? evaluate_as<double>(features, labels, guidance)
-                                            : evaluate_as<float>(features, labels, guidance);
-}
-
-template <typename T>
-ReferenceResult ReferenceBank::evaluate_as(const FeaturePair& features, const Labels& labels, double guidance) {
-  const TraceSpan span(communicator_.trace(), "references");
-  const GlobalBatch global = gather_batch(labels, {width_}, communicator_);
-  const PairBatch& batch = global.batch;
-  update_means(features, batch.columns);
-
-  // Samples: a rank's images, then its captions; with a sharded bank those of all ranks, one after another.
-  std::vector<int64_t> samples_of_rank;
-  for (const int64_t rows : global.rows) samples_of_rank.push_back(2 * rows);
-  const at::Tensor own = at::cat({features.image, features.text}).contiguous();
-  const at::Tensor samples = sharded_ ? gather_rows(own, samples_of_rank, communicator_, "references.features") : own;
-  const int64_t first = sharded_ ? 2 * batch.offset : 0;
-
-  const at::Tensor identities = gather_rows(labels.identity.contiguous(), global.rows, communicator_, "references.ids");
-  const std::vector<int64_t> row_of_sample = own_rows_of(identities);
-  const bool compact = config_.negatives() == ReferencesConfig::BATCH;
-  at::Tensor columns = rows_;
-  if (compact) {
-    choose_active(row_of_sample);
-    columns = rows_.index_select(0, at::from_blob(active_.data(), {static_cast<int64_t>(active_.size())}, at::kLong));
-  }
-  std::vector<int64_t> target;
-  std::vector<double> factor;
-  const auto add_samples = [&](int64_t begin, int64_t count) {
-    for (int64_t i = begin; i < begin + count; ++i) {
-      const int64_t row = row_of_sample[static_cast<size_t>(i)];
-      const auto place = compact ? std::lower_bound(active_.begin(), active_.end(), row) - active_.begin() : row;
-      target.push_back(row < 0 ? -1 : place);
-      factor.push_back(batch.weight[static_cast<size_t>(i)] / (2 * batch.weight_sum));
-    }
-  };
-  for (int64_t r = 0, begin = 0; r < communicator_.size(); begin += global.rows[static_cast<size_t>(r++)]) {
-    if (!sharded_ && r != communicator_.rank()) continue;
-    for (int side = 0; side < 2; ++side) add_samples(begin, global.rows[static_cast<size_t>(r)]);
-  }
-
-  ReferenceCrossEntropy<T> loss(std::move(target), std::move(factor), 1 / config_.temperature());
-  TileEngine<T> engine(samples, columns, shape_);
-  engine.fold({&loss});
-  if (sharded_) combine(loss, communicator_);
-
-  ReferenceResult result;
-  result.value = sum_shares({loss.value(first, own.size(0))}, engine.all_finite(), communicator_).front();
-  result.weighted = result.value * (config_.fusion_weight() + guidance);
-
-  at::Tensor d_samples, d_columns;
-  if (guidance > 0) d_samples = at::empty_like(samples);
-  if (config_.fusion_weight() > 0) {
-    if (!gradient_.defined() || gradient_.size(0) != columns.size(0)) gradient_ = at::empty_like(columns);
-    d_columns = gradient_;
-  }
-  engine.weigh({&loss}, d_samples, d_columns);
-  if (guidance > 0) {
-    at::Tensor d_own = d_samples;
-    if (sharded_) {
-      d_own = communicator_.size() == 1 ? d_samples : at::empty_like(own);
-      communicator_.reduce_scatter(d_own, d_samples, samples_of_rank, "references.feature_gradient").wait();
-    }
-    engine.rows_backward(first, d_own, nullptr);
-    d_own.mul_(guidance);
-    result.d_image = d_own.narrow(0, 0, batch.rows);
-    result.d_text = d_own.narrow(0, batch.rows, batch.rows);
-  }
-  if (config_.fusion_weight() > 0) {
-    engine.columns_backward(0, d_columns, nullptr);
-    d_columns.mul_(config_.fusion_weight());
-    if (!sharded_) gradient_sum_ = communicator_.all_reduce(d_columns, ReduceOp::kSum, "references.gradient");
-    has_gradient_ = true;
-  }
-  return result;
 }
 
 double ReferenceBank::finish_gradient() {
@@ -331,8 +192,9 @@ double ReferenceBank::finish_gradient() {
 }
 
 void ReferenceBank::step(double rate_factor, double gradient_scale) {
-  if (config_.fusion_weight() == 0) return;
-  if (!has_gradient_) throw std::logic_error("ReferenceBank::step: there is no gradient");
+  if (!evaluated_) throw std::logic_error("ReferenceBank::step: there is no gradient");
+  evaluated_ = false;
+  if (!has_gradient_) return;
   rows_.scalar_type() == at::kDouble ? step_as<double>(rate_factor, gradient_scale)
                                      : step_as<float>(rate_factor, gradient_scale);
   has_gradient_ = false;

@@ -71,12 +71,19 @@ class ReferenceBank {
   // Collective.
   ReferenceResult evaluate(const FeaturePair& features, const Labels& labels, const Progress& progress);
 
+  // [n, width]: the reference of each of this rank's samples in the batch of the last evaluate(), a copy; and a
+  // gradient for those, which is added to the references'. Samples of one identity are added in the order of the global
+  // batch. Between evaluate() and finish_gradient(). std::logic_error: evaluate() was not called. Collective.
+  at::Tensor rows_of_batch();
+  void add_row_gradients(const at::Tensor& d_rows);
+
   // Waits until the references' gradient is complete; returns the square of its norm over all ranks, the same on every
   // rank. Collective.
   double finish_gradient();
 
   // One update at rate config.rate * rate_factor, of gradients times gradient_scale, and lengths back to 1. Nothing
-  // while fusion_weight is 0. std::logic_error: evaluate() was not called before.
+  // where there is no gradient: fusion_weight is 0 and none was added. std::logic_error: evaluate() was not called
+  // before.
   void step(double rate_factor, double gradient_scale);
 
   bool is_sharded() const { return sharded_; }
@@ -116,6 +123,8 @@ class ReferenceBank {
   std::vector<int64_t> own_rows_of(const at::Tensor& identity) const;
   void choose_active(const std::vector<int64_t>& global_rows);
   void update_means(const FeaturePair& features, int64_t global_rows);
+  void remember_batch(const at::Tensor& identities, const std::vector<int64_t>& rows_of_rank);
+  void make_gradient(int64_t rows);
 
   ReferencesConfig config_;
   ReferenceOrder order_;
@@ -132,10 +141,19 @@ class ReferenceBank {
   at::Tensor mean_image_, mean_text_;       // [width] of the rows' dtype
   at::Tensor mean_updates_;                 // [1] int64
 
+  // Of the batch that was evaluated.
+  struct EvaluatedBatch {
+    int64_t rows = 0;                             // of this rank
+    std::vector<std::vector<int64_t>> asked_by;   // of each rank's samples, in their order: own rows, those of others
+                                                  // left out
+    std::vector<std::vector<int64_t>> places_at;  // sharded: of this rank's samples, by the rank that has the row
+  };
+  EvaluatedBatch batch_;
   std::vector<int64_t> active_;  // BATCH: own rows that take part, ascending
   at::Tensor gradient_;          // [own or active, width]
   Work gradient_sum_;
-  bool has_gradient_ = false;
+  bool evaluated_ = false;     // since the last step
+  bool has_gradient_ = false;  // of this batch
 };
 
 }  // namespace muster

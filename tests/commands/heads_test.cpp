@@ -1,0 +1,57 @@
+// A run with a masked-words head through the commands: what is learned beside the model stays out of everybody's way.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/commands/trained_run.h"
+
+namespace muster {
+namespace {
+
+using testing::HasSubstr;
+
+class HeadsCommand : public TrainedRunTest {
+ protected:
+  std::vector<std::string> train(const std::string& run, const std::vector<std::string>& settings) const {
+    std::vector<std::string> argv = {muster_program(), "train", "--config", run_folder() + "/config.textproto",
+                                     "--data",         store(), "--run",    folder_ / run};
+    for (const std::string& setting : settings) {
+      argv.emplace_back("--set");
+      argv.push_back(setting);
+    }
+    return argv;
+  }
+  static std::string run_folder() { return run(); }
+};
+
+TEST_F(HeadsCommand, TheRunIsEvaluatedRefinedAndStartedFrom) {
+  const std::vector<std::string> words = {"references.fusion_weight=1", "heads.masked_words.weight=1",
+                                          "train.optimizer.group={ name: \"heads.*\" rate_multiplier: 5 }"};
+  const std::string trained = output_of(train("words", words));
+  EXPECT_THAT(trained, HasSubstr("masked_words "));
+  EXPECT_THAT(trained, HasSubstr("heads.*"));
+  const std::string again = output_of(train("words", words));
+  EXPECT_THAT(again, HasSubstr("continuing"));
+  const auto on = [&](const std::string& command, std::vector<std::string> more) {
+    std::vector<std::string> argv = {muster_program(), command, "--run", folder_ / "words", "--data", store()};
+    argv.insert(argv.end(), more.begin(), more.end());
+    return argv;
+  };
+  EXPECT_THAT(output_of(on("eval", {"--split", "test", "--refine"})), HasSubstr("references, phi"));
+  output_of(on("embed", {"--split", "test", "--out", folder_ / "e.safetensors"}));
+  output_of(train("after", {"train.init.run=" + (folder_ / "words")}));
+  // The preset's group for heads may stay where there are none.
+  output_of(train("without", {"train.optimizer.group={ name: \"heads.*\" rate_multiplier: 5 }"}));
+}
+
+TEST_F(HeadsCommand, MisspeltGroupOfHeadsIsRefused) {
+  const ProgramResult result = run_program(
+      train("words", {"heads.masked_words.weight=1", "train.optimizer.group={ name: \"heads.masked_word.*\" }"}));
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.output, HasSubstr("did you mean \"heads.masked_words.*\"?"));
+}
+
+}  // namespace
+}  // namespace muster

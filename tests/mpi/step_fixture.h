@@ -1,0 +1,71 @@
+// A small model and batches that are the same on every rank, for tests of whole training steps.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "dataloader/batch.h"
+#include "dataloader/random.h"
+#include "trainer/encoders/model_config.h"
+
+namespace muster {
+
+constexpr uint64_t kSeed = 7;
+
+inline ModelConfig small_model() {
+  ModelConfig config;
+  config.set_preset(ModelConfig::MINI);
+  config.mutable_image()->set_layers(2);
+  config.mutable_text()->set_layers(2);
+  config.set_dropout(0.1);
+  return resolve_model(config);
+}
+
+// The whole batch of a step, the same on every rank; identities come twice or thrice.
+inline Batch make_batch(const ModelConfig& model, int64_t rows, int64_t step) {
+  KeyedRandom random(kSeed, static_cast<uint64_t>(step), Purpose::kSynth);
+  Batch batch;
+  batch.images = at::empty({rows, 3, model.image().height_pixels(), model.image().width_pixels()}, at::kFloat);
+  for (int64_t i = 0; i < batch.images.numel(); ++i) {
+    batch.images.mutable_data_ptr<float>()[i] = static_cast<float>(random.next_normal());
+  }
+  batch.tokens = at::zeros({rows, model.text().context()}, at::kLong);
+  for (int64_t row = 0; row < rows; ++row) {
+    int64_t* ids = batch.tokens[row].mutable_data_ptr<int64_t>();
+    const auto words = static_cast<int64_t>(3 + random.next_below(12));
+    ids[0] = model.text().vocabulary() - 2;
+    for (int64_t word = 1; word <= words; ++word) ids[word] = static_cast<int64_t>(random.next_below(500));
+    ids[words + 1] = model.text().vocabulary() - 1;
+  }
+  batch.identity = at::empty({rows}, at::kLong);
+  for (int64_t row = 0; row < rows; ++row) {
+    batch.identity.mutable_data_ptr<int64_t>()[row] =
+        static_cast<int64_t>(random.next_below(static_cast<uint64_t>(rows / 2 + 1)));
+  }
+  batch.image_id = at::arange(rows, at::kLong);
+  batch.position = at::arange(step * rows, (step + 1) * rows, at::kLong);
+  return batch;
+}
+
+inline Batch rows_of_rank(const Batch& whole, const Communicator& communicator) {
+  const std::vector<int64_t> rows = split_rows(whole.size(), communicator.size());
+  int64_t begin = 0;
+  for (int rank = 0; rank < communicator.rank(); ++rank) begin += rows[static_cast<size_t>(rank)];
+  const int64_t size = rows[static_cast<size_t>(communicator.rank())];
+  const auto cut = [&](const at::Tensor& tensor) { return tensor.narrow(0, begin, size).contiguous(); };
+  return {cut(whole.images), cut(whole.tokens), cut(whole.identity), cut(whole.image_id), cut(whole.position)};
+}
+
+// max |value - truth| / max(max |truth|, floor)
+inline double relative_error(const at::Tensor& value, const at::Tensor& truth, double floor) {
+  const double error = (value.detach().to(at::kDouble) - truth.detach()).abs().max().item<double>();
+  return error / std::max({truth.detach().abs().max().item<double>(), floor, 1e-300});
+}
+
+}  // namespace muster

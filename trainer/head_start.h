@@ -1,0 +1,18 @@
+// Which heads a run has, and what they need to know of its data.
+#pragma once
+
+#include "dataloader/tokenizer.h"
+#include "dataloader/training_stores.h"
+#include "trainer/heads/head.h"
+#include "trainer/run_settings.h"
+
+namespace muster {
+
+// Whether a head that the config asks for is to be given references.
+bool heads_need_references(const HeadsConfig& config);
+
+// Those of weight above 0, with first values from the run's seed. Reads all training captions where a head predicts
+// only words that are seen. DataError: no caption has a word.
+Heads make_heads(const RunSettings& settings, const TrainingStores& stores, const Tokenizer& tokenizer);
+
+}  // namespace muster
