@@ -24,8 +24,8 @@ int find_group(const std::string& name, const OptimizerConfig& config);
 bool is_frozen(const std::string& name, const OptimizerConfig& config);
 
 // ConfigError naming the glob, with the nearest parameter names, if a group that does not freeze matches none of
-// `trainable`: a misspelt glob must not pass in silence (one that begins with "heads." may, where there are no heads). With `names` of all parameters, frozen ones included,
-// check_all_groups() does the same for groups that freeze.
+// `trainable`: a misspelt glob must not pass in silence (one that begins with "heads." may, where there are no heads).
+// With `names` of all parameters, frozen ones included, check_all_groups() does the same for groups that freeze.
 void check_groups(const NamedParameters& trainable, const OptimizerConfig& config);
 void check_all_groups(const std::vector<std::string>& names, const OptimizerConfig& config);
 

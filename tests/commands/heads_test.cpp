@@ -28,7 +28,7 @@ class HeadsCommand : public TrainedRunTest {
 
 TEST_F(HeadsCommand, TheRunIsEvaluatedRefinedAndStartedFrom) {
   const std::vector<std::string> words = {"references.fusion_weight=1", "heads.masked_words.weight=1",
-                                          "train.optimizer.group={ name: \"heads.*\" rate_multiplier: 5 }"};
+                                          "train.optimizer.group=[{ name: \"heads.*\" rate_multiplier: 5 }]"};
   const std::string trained = output_of(train("words", words));
   EXPECT_THAT(trained, HasSubstr("masked_words "));
   EXPECT_THAT(trained, HasSubstr("heads.*"));
@@ -43,12 +43,12 @@ TEST_F(HeadsCommand, TheRunIsEvaluatedRefinedAndStartedFrom) {
   output_of(on("embed", {"--split", "test", "--out", folder_ / "e.safetensors"}));
   output_of(train("after", {"train.init.run=" + (folder_ / "words")}));
   // The preset's group for heads may stay where there are none.
-  output_of(train("without", {"train.optimizer.group={ name: \"heads.*\" rate_multiplier: 5 }"}));
+  output_of(train("without", {"train.optimizer.group=[{ name: \"heads.*\" rate_multiplier: 5 }]"}));
 }
 
 TEST_F(HeadsCommand, MisspeltGroupOfHeadsIsRefused) {
   const ProgramResult result = run_program(
-      train("words", {"heads.masked_words.weight=1", "train.optimizer.group={ name: \"heads.masked_word.*\" }"}));
+      train("words", {"heads.masked_words.weight=1", "train.optimizer.group=[{ name: \"heads.masked_word.*\" }]"}));
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.output, HasSubstr("did you mean \"heads.masked_words.*\"?"));
 }

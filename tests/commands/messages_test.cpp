@@ -292,7 +292,8 @@ TEST_F(MessagesTest, Memory) {
   expect_message("out of memory", argv);
   EXPECT_EQ(run_program(argv).output.find("frame #"), std::string::npos);
 
-  const ProgramResult larger = run_program(train_with("model.text={ context: 12 vocabulary: 16777216 width: 65536 }"));
+  const ProgramResult larger =
+      run_program(train_with("model.text={ context: 12 vocabulary: 16777216 width: 16384 layers: 1 heads: 2 }"));
   EXPECT_EQ(larger.exit_code, 2);
   EXPECT_NE(larger.output.find("give smaller widths or fewer layers"), std::string::npos) << larger.output;
 }
