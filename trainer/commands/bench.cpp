@@ -143,6 +143,7 @@ void add_bench_command(CLI::App& app, Process& process) {
   add_bench_retrieval(*command, process);
   add_data_benchmarks(*command, process);
   add_bench_references(*command, process);
+  add_bench_search(*command, process);
   CLI::App* loss =
       command->add_subcommand("loss", "Time and memory of the global loss against four bare matrix products");
   const auto arguments = std::make_shared<BenchArguments>();

@@ -27,6 +27,8 @@ void add_bench_command(CLI::App& app, Process& process);
 void add_bench_step(CLI::App& bench, Process& process);
 // `muster bench references`.
 void add_bench_references(CLI::App& bench, Process& process);
+// `muster bench search`.
+void add_bench_search(CLI::App& bench, Process& process);
 
 // `muster doctor data`, a subcommand of doctor. It ends with CLI::RuntimeError(1) where it has findings.
 void add_doctor_data(CLI::App& doctor, Process& process);
