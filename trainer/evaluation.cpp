@@ -25,16 +25,35 @@ void add_captions(const Store& store, SplitEmbeddings& embeddings) {
   }
 }
 
-// encode(numbers) of this rank's slice of `all`, `batch` rows at a time; [n, width].
+// Evaluation mode, without graphs, for as long as it lives.
+class Evaluating {
+ public:
+  explicit Evaluating(Model& model) : model_(model), was_training_(model.is_training()) { model.eval(); }
+  ~Evaluating() { model_.train(was_training_); }
+  Evaluating(const Evaluating&) = delete;
+  Evaluating& operator=(const Evaluating&) = delete;
+
+ private:
+  const at::NoGradGuard no_grad_;
+  Model& model_;
+  bool was_training_;
+};
+
+// encode(numbers), some of them at a time; [n, width].
 template <typename Encode>
-at::Tensor embed_rows(const std::vector<int64_t>& all, Slice slice, int64_t batch, int64_t width,
-                      const Encode& encode) {
-  std::vector<at::Tensor> parts = {at::empty({0, width}, at::kFloat)};
-  for (int64_t done = 0; done < slice.count; done += batch) {
-    const auto begin = all.begin() + slice.first + done;
-    parts.push_back(encode(std::vector<int64_t>(begin, begin + std::min(batch, slice.count - done))).to(at::kFloat));
+at::Tensor embed_rows(const std::vector<int64_t>& numbers, const RunSettings& settings, const Encode& encode) {
+  const auto total = static_cast<int64_t>(numbers.size());
+  const int64_t batch = settings.train.evaluation().batch();
+  std::vector<at::Tensor> parts = {at::empty({0, settings.model.joint_width()}, at::kFloat)};
+  for (int64_t done = 0; done < total; done += batch) {
+    const auto begin = numbers.begin() + done;
+    parts.push_back(encode(std::vector<int64_t>(begin, begin + std::min(batch, total - done))));
   }
   return at::cat(parts);
+}
+
+std::vector<int64_t> part_of(const std::vector<int64_t>& all, Slice slice) {
+  return {all.begin() + slice.first, all.begin() + slice.first + slice.count};
 }
 
 // The labels of this rank's slice of some image numbers.
@@ -50,6 +69,18 @@ at::Tensor labels_of(const std::vector<int64_t>& images, Slice slice, const Spli
 
 InputSize input_size(const ModelConfig& model) {
   return {model.image().width_pixels(), model.image().height_pixels(), model.text().context()};
+}
+
+at::Tensor embed_images(Model& model, const EvaluationReader& reader, const std::vector<int64_t>& numbers,
+                        const RunSettings& settings) {
+  const Evaluating evaluating(model);
+  return embed_rows(numbers, settings,
+                    [&](const auto& some) { return model.encode_image(reader.images(some)).to(at::kFloat); });
+}
+
+at::Tensor embed_tokens(Model& model, const at::Tensor& tokens) {
+  const Evaluating evaluating(model);
+  return model.encode_text(tokens).to(at::kFloat);
 }
 
 SplitEmbeddings embed_split(Model& model, const Store& store, Split split, const RunSettings& settings,
@@ -68,18 +99,10 @@ SplitEmbeddings embed_split(Model& model, const Store& store, Split split, const
   const Shard shard{communicator.rank(), communicator.size()};
   const Slice images = slice_of(static_cast<int64_t>(embeddings.images.size()), shard);
   const Slice captions = slice_of(static_cast<int64_t>(embeddings.captions.size()), shard);
-  const int64_t batch = settings.train.evaluation().batch(), width = settings.model.joint_width();
-
-  const at::NoGradGuard no_grad;
-  const bool was_training = model.is_training();
-  model.eval();
-  embeddings.image_rows.features = embed_rows(embeddings.images, images, batch, width, [&](const auto& numbers) {
-    return model.encode_image(reader.images(numbers));
+  embeddings.image_rows.features = embed_images(model, reader, part_of(embeddings.images, images), settings);
+  embeddings.text_rows.features = embed_rows(part_of(embeddings.captions, captions), settings, [&](const auto& some) {
+    return embed_tokens(model, reader.tokens(some));
   });
-  embeddings.text_rows.features = embed_rows(embeddings.captions, captions, batch, width, [&](const auto& numbers) {
-    return model.encode_text(reader.tokens(numbers));
-  });
-  model.train(was_training);
 
   embeddings.image_rows.identity = labels_of(embeddings.images, images, embeddings, store);
   embeddings.text_rows.identity = labels_of(embeddings.caption_images, captions, embeddings, store);

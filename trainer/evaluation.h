@@ -6,6 +6,7 @@
 
 #include "comm/communicator.h"
 #include "dataloader/batch.h"
+#include "dataloader/evaluation_reader.h"
 #include "dataloader/store.h"
 #include "trainer/encoders/model.h"
 #include "trainer/report/step_record.h"
@@ -36,6 +37,13 @@ struct SplitEmbeddings {
 
 // What the loader must give the model.
 InputSize input_size(const ModelConfig& model);
+
+// [numbers.size(), width] float32, raw, of image numbers of the reader's store; some at a time. The model is put into
+// evaluation mode and back.
+at::Tensor embed_images(Model& model, const EvaluationReader& reader, const std::vector<int64_t>& numbers,
+                        const RunSettings& settings);
+// The same of token ids [n,L].
+at::Tensor embed_tokens(Model& model, const at::Tensor& tokens);
 
 // Collective in its effect only: no communication. The model is put into evaluation mode and back. DataError if the
 // split has no images or no captions.

@@ -1,12 +1,21 @@
 #include "trainer/split_names.h"
 
+#include <fmt/format.h>
+
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "dataloader/formats/atomic_file.h"
+#include "dataloader/formats/line_reader.h"
+#include "dataloader/text/printable.h"
+#include "launch/error.h"
 
 namespace muster {
 namespace {
+
+constexpr size_t kMaxRowBytes = 1 << 20;
+constexpr const char* kImageRow = "{\"side\":\"image\"";
 
 std::string row_line(const Store& store, const char* side, size_t row, int64_t image, const std::string* caption) {
   nlohmann::ordered_json line{{"side", side},
@@ -54,6 +63,23 @@ void write_rows(const std::string& path, const Store& store, const SplitEmbeddin
       sink(line.data(), line.size());
     }
   });
+}
+
+std::string rows_path(const std::string& embeddings) {
+  return std::filesystem::path(embeddings).replace_extension(".rows.jsonl").string();
+}
+
+void check_image_rows(const std::string& path, const Store& store, const std::vector<int64_t>& images) {
+  LineReader lines(path, kMaxRowBytes);
+  std::string line;
+  for (size_t row = 0; row < images.size(); ++row) {
+    if (lines.next(line) && line + "\n" == row_line(store, "image", row, images[row], nullptr)) continue;
+    throw DataError(fmt::format("{}: row {} is not {}, image {} of the split of {}; make the file anew: muster embed",
+                                path, row, printable(store.source_path(images[row])), row, store.path()));
+  }
+  if (!lines.next(line) || line.rfind(kImageRow, 0) != 0) return;
+  throw DataError(fmt::format("{} names more images than the {} of the split of {}; make the file anew: muster embed",
+                              path, images.size(), store.path()));
 }
 
 }  // namespace muster

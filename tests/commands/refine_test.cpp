@@ -134,8 +134,7 @@ TEST_F(RefineCommand, WithoutValOneLineSaysWhatToDo) {
 TEST_F(RefineCommand, SaysWhatIsMissing) {
   expect_error(refine(store()), "step_0000000004 holds no references to refine with: train with");
   write_references(kWidth);
-  expect_error(refine(store(), {"--set", "train.steps=5"}),
-               "--set train.steps=5: muster eval sets fields of refinement");
+  expect_error(refine(store(), {"--set", "train.steps=5"}), "--set train.steps=5: only fields of refinement");
   expect_error(refine(store(), {"--set", "refinement.beta=[-1]"}), "refinement.beta is -1: give 0 or more");
   write_references(kWidth + 1);
   expect_error(refine(store()), "references of width 17, and the model's embeddings are of width 16");

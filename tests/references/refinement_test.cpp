@@ -20,6 +20,8 @@
 #include "launch/error.h"
 #include "tests/retrieval/made_embeddings.h"
 #include "tests/support/temporary_folder.h"
+#include "trainer/references/refined_gallery.h"
+#include "trainer/retrieval/search_index.h"
 
 namespace muster {
 namespace {
@@ -179,6 +181,23 @@ TEST_P(RefinementCases, HasTheBitsOfOneProcess) {
   }
 }
 
+// Ranks of one text after the other, from an index of the images.
+TEST_P(RefinementCases, AGalleryAskedOneByOneRanksTheSame) {
+  const Case& one = GetParam();
+  SearchIndex index(images_.features.size(0), kWidth, Storage::kFloat32);
+  index.add(images_.features);
+  const RefinedGallery gallery(basis_, config_of(one), {one.phi, one.beta, one.top_k}, images_.features, index);
+  at::Tensor scores = at::zeros({texts_.features.size(0), images_.features.size(0)}, at::kDouble);
+  for (int64_t q = 0; q < scores.size(0); ++q) {
+    const at::Tensor text = texts_.features[q];
+    const std::vector<Hit> hits = index.search_mixed(text, gallery.query(text), scores.size(1));
+    ASSERT_EQ(static_cast<int64_t>(hits.size()), scores.size(1));
+    for (size_t i = 0; i < hits.size(); ++i) scores[q][hits[i].item] = -static_cast<double>(i);
+  }
+  const RetrievalMetrics whole = refined_alone(basis_, one, texts_, images_).text_to_image;
+  expect_near(figures_of(scores, texts_, images_), whole);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     All, RefinementCases,
     testing::Values(Case{RefinementConfig::IDENTITY, false, 0.7, 40}, Case{RefinementConfig::IDENTITY, true, 0.5, 1100},
@@ -293,6 +312,9 @@ TEST(Refinement, OtherWidthsAreRefused) {
   LocalCommunicator alone;
   EXPECT_THROW(Refinement(made_basis(9), {}, RefinementConfig::CENTRE, rows, rows, alone), ConfigError);
   EXPECT_THROW(evaluate_centred(made_basis(9), rows, rows, alone), ConfigError);
+  SearchIndex index(4, kWidth + 1, Storage::kFloat32);
+  index.add(rows.features);
+  EXPECT_THROW(RefinedGallery(made_basis(9), {}, {}, rows.features, index), ConfigError);
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -32,11 +31,6 @@ at::Tensor gather_rows(const at::Tensor& own, int64_t total, Communicator& commu
   at::Tensor all = at::empty(shape, own.options());
   communicator.all_gather(all, own, split_rows(total, communicator.size()), name).wait();
   return all;
-}
-
-// embeddings.safetensors -> embeddings.rows.jsonl
-std::string rows_path(const std::string& out) {
-  return std::filesystem::path(out).replace_extension(".rows.jsonl").string();
 }
 
 void embed(const EmbedArguments& arguments, Process& process) {

@@ -168,17 +168,8 @@ void add_eval_command(CLI::App& app, Process& process) {
       ->check(CLI::Range(1, 1 << 20))
       ->needs(ranks)
       ->capture_default_str();
-  auto* refine = command->add_flag("--refine", arguments->refine.wanted,
-                                   "Also with the references that the run has learned, and a control without them");
-  command
-      ->add_option("--refine-on", arguments->refine.val_store,
-                   "Store whose val chooses what refinement leaves open; default: that of --data")
-      ->needs(refine);
-  command
-      ->add_option("--set", arguments->refine.overrides,
-                   "Override a field of the refinement: --set refinement.beta=[0.5]; see muster config refinement")
-      ->needs(refine)
-      ->take_all();
+  auto* refine = add_refine_options(*command, arguments->refine,
+                                    "Also with the references that the run has learned, and a control without them");
   auto* best_on_test = command
                            ->add_flag("--best-on-test", arguments->best_on_test,
                                       "Try every kept checkpoint on test and show the best there; saves nothing")

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <filesystem>
 #include <memory>
@@ -77,13 +78,38 @@ Chosen choose(const RefineRequest& request, const RefinementConfig& config, cons
 
 }  // namespace
 
+CLI::Option* add_refine_options(CLI::App& command, RefineRequest& request, const std::string& refined) {
+  CLI::Option* refine = command.add_flag("--refine", request.wanted, refined);
+  command
+      .add_option("--refine-on", request.val_store,
+                  "Store whose val chooses what refinement leaves open; default: that of --data")
+      ->needs(refine);
+  command
+      .add_option("--set", request.overrides,
+                  "Override a field of the refinement: --set refinement.beta=[0.5]; see muster config refinement")
+      ->needs(refine)
+      ->allow_extra_args(false)  // what follows may be a query
+      ->take_all();
+  return refine;
+}
+
 RefinementConfig refinement_config(const RefineRequest& request, const std::string& run_dir) {
   for (const std::string& one : request.overrides) {
     if (one.rfind("refinement.", 0) != 0) {
-      throw ConfigError(fmt::format("--set {}: muster eval sets fields of refinement only", one));
+      throw ConfigError(fmt::format("--set {}: only fields of refinement can be set here", one));
     }
   }
   return load_run_config(config_path(run_dir), request.overrides).refinement();
+}
+
+RunRefinement choose_run_refinement(const RefineRequest& request, const RefinementConfig& config,
+                                    const std::string& run_dir, const TrainedRun& run, const Store& store,
+                                    PositiveRule positives, bool shown_is_val, Communicator& communicator) {
+  const ReferenceBasis basis = load_basis(run_dir, run, run.settings.model.joint_width(), communicator);
+  const Chosen chosen = choose(request, config, basis, run, store, positives, shown_is_val, communicator);
+  return {basis, chosen.choice,
+          fmt::format("{} references, {}, {}", basis.rows.size(0), describe_refinement(config, chosen.choice),
+                      chosen.where)};
 }
 
 RefinedEvaluation evaluate_refined(const RefineRequest& request, const RefinementConfig& config,
@@ -92,9 +118,8 @@ RefinedEvaluation evaluate_refined(const RefineRequest& request, const Refinemen
                                    Communicator& communicator) {
   const EmbeddingRows& texts = embeddings.text_rows;
   const EmbeddingRows& images = embeddings.image_rows;
-  const ReferenceBasis basis = load_basis(run_dir, run, texts.features.size(1), communicator);
-  const Chosen chosen = choose(request, config, basis, run, store, embeddings.positives,
-                               plain.split == split_name(Split::kVal), communicator);
+  const RunRefinement chosen = choose_run_refinement(request, config, run_dir, run, store, embeddings.positives,
+                                                     plain.split == split_name(Split::kVal), communicator);
   const auto record = [&](const BothDirections& figures, const std::string& refinement) {
     EvaluationRecord made = plain;
     made.text_to_image = figures.text_to_image;
@@ -102,11 +127,10 @@ RefinedEvaluation evaluate_refined(const RefineRequest& request, const Refinemen
     made.refinement = refinement;
     return made;
   };
-  const Refinement refinement(basis, config, chosen.choice.phi, texts, images, communicator);
-  return {record(refinement.evaluate(chosen.choice.beta, chosen.choice.top_k, communicator),
-                 fmt::format("{} references, {}, {}", basis.rows.size(0), describe_refinement(config, chosen.choice),
-                             chosen.where)),
-          record(evaluate_centred(basis, texts, images, communicator), "control: centred features, no references")};
+  const Refinement refinement(chosen.basis, config, chosen.choice.phi, texts, images, communicator);
+  return {
+      record(refinement.evaluate(chosen.choice.beta, chosen.choice.top_k, communicator), chosen.description),
+      record(evaluate_centred(chosen.basis, texts, images, communicator), "control: centred features, no references")};
 }
 
 }  // namespace muster

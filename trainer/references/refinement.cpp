@@ -1,16 +1,14 @@
 #include "trainer/references/refinement.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/isfinite.h>
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "dataloader/formats/safetensors.h"
 #include "launch/error.h"
+#include "trainer/references/reference_map.h"
 #include "trainer/retrieval/fixed_product.h"
 
 namespace muster {
@@ -33,64 +31,6 @@ std::vector<int64_t> candidates_of_top_k(const RefinementConfig& config) {
   return {config.top_k().begin(), config.top_k().end()};
 }
 
-// R^T R, summed over a few references at a time: chains of float32 stay short.
-at::Tensor gram(const at::Tensor& references) {
-  constexpr int64_t kSome = 1024;
-  at::Tensor sum = at::empty({references.size(1), references.size(1)}, at::kDouble).zero_();
-  for (int64_t first = 0; first < references.size(0); first += kSome) {
-    const at::Tensor some = references.narrow(0, first, std::min(kSome, references.size(0) - first)).t().contiguous();
-    sum.add_(fixed_product(some, some).to(at::kDouble));
-  }
-  return sum.to(at::kFloat);
-}
-
-// Rows times factors, in place.
-void scale_rows(const at::Tensor& rows, const std::vector<double>& factors) {
-  auto* values = rows.mutable_data_ptr<float>();
-  const int64_t width = rows.size(1);
-  at::parallel_for(0, rows.size(0), 64, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      float* row = values + r * width;
-      for (int64_t c = 0; c < width; ++c) {
-        row[c] = static_cast<float>(static_cast<double>(row[c]) * factors[static_cast<size_t>(r)]);
-      }
-    }
-  });
-}
-
-double inverse_root(double square) {
-  return square > 1e-24 ? 1 / std::sqrt(square) : 0;
-}
-
-// softmax(row / temperature), then of length 1; in place.
-void softmax_rows(const at::Tensor& rows, double temperature) {
-  auto* values = rows.mutable_data_ptr<float>();
-  const int64_t width = rows.size(1);
-  at::parallel_for(0, rows.size(0), 16, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      float* row = values + r * width;
-      const auto top = static_cast<double>(*std::max_element(row, row + width));
-      double squares = 0;
-      for (int64_t c = 0; c < width; ++c) {
-        const double weight = std::exp((static_cast<double>(row[c]) - top) / temperature);
-        squares += weight * weight;
-        row[c] = static_cast<float>(weight);
-      }
-      const double scale = inverse_root(squares);
-      for (int64_t c = 0; c < width; ++c) row[c] = static_cast<float>(static_cast<double>(row[c]) * scale);
-    }
-  });
-}
-
-// Standard deviations over the gallery of each query's products.
-std::vector<double> deviations(const at::Tensor& queries, const at::Tensor& gallery_covariance) {
-  const at::Tensor squares = row_products(fixed_product(queries, gallery_covariance), queries);
-  const auto* square = squares.const_data_ptr<double>();
-  std::vector<double> roots;
-  for (int64_t r = 0; r < squares.size(0); ++r) roots.push_back(std::sqrt(std::max(square[r], 0.0)));
-  return roots;
-}
-
 const at::Tensor& tensor_of(const NamedTensors& tensors, const std::string& name, int64_t dimensions,
                             const std::string& path) {
   const at::Tensor& tensor = find_tensor(tensors, name, path);
@@ -101,14 +41,6 @@ const at::Tensor& tensor_of(const NamedTensors& tensors, const std::string& name
     throw DataError(fmt::format("{}: '{}' holds NaN or infinity; take an earlier checkpoint", path, name));
   }
   return tensor;
-}
-
-void check_width(const EmbeddingRows& rows, int64_t width) {
-  if (rows.features.size(1) == width) return;
-  throw ConfigError(fmt::format(
-      "the references are of width {}, the embeddings of width {}; references refine embeddings of the model "
-      "that they were trained with",
-      width, rows.features.size(1)));
 }
 
 std::vector<int64_t> rows_of_ranks(const at::Tensor& local, Communicator& communicator) {
@@ -149,34 +81,17 @@ std::string describe_refinement(const RefinementConfig& config, const Refinement
 
 Refinement::Refinement(const ReferenceBasis& basis, const RefinementConfig& config, RefinementConfig::Phi phi,
                        const EmbeddingRows& texts, const EmbeddingRows& images, Communicator& communicator)
-    : config_(config), phi_(phi) {
-  check_width(texts, basis.rows.size(1));
-  check_width(images, basis.rows.size(1));
-  texts_ = make_side(basis, texts, true);
-  images_ = make_side(basis, images, false);
+    : config_(config) {
+  const ReferenceMap map(basis, config, phi);
+  texts_ = make_side(map, texts, true);
+  images_ = make_side(map, images, false);
   measure(texts_, images_, communicator);
   measure(images_, texts_, communicator);
 }
 
-// The second rows of texts and images, whose product is cos(phi(R t), phi(R g)): C x / sqrt(x^T C x) and
-// x / sqrt(x^T C x).
-Refinement::Side Refinement::make_side(const ReferenceBasis& basis, const EmbeddingRows& rows, bool is_text) const {
-  at::Tensor x = unit_matrix(rows.features);
-  Side side{{rows, {}, {}}, std::vector<double>(static_cast<size_t>(x.size(0)), 1.0)};
-  if (phi_ == RefinementConfig::SOFTMAX) {
-    side.rows.second = fixed_product(x, basis.rows);
-    softmax_rows(side.rows.second, config_.temperature());
-    return side;
-  }
-  if (phi_ == RefinementConfig::CENTRE) x.sub_(is_text ? basis.mean_text : basis.mean_image);
-  const at::Tensor mapped = fixed_product(x, gram(basis.rows));
-  const at::Tensor squares = row_products(mapped, x);
-  std::vector<double> factors(static_cast<size_t>(x.size(0)));
-  std::transform(squares.const_data_ptr<double>(), squares.const_data_ptr<double>() + squares.size(0), factors.begin(),
-                 inverse_root);
-  side.rows.second = is_text ? mapped : x;
-  scale_rows(side.rows.second, factors);
-  return side;
+Refinement::Side Refinement::make_side(const ReferenceMap& map, const EmbeddingRows& rows, bool is_text) {
+  return {{rows, map.second_rows(rows.features, is_text), {}},
+          std::vector<double>(static_cast<size_t>(rows.features.size(0)), 1.0)};
 }
 
 void Refinement::measure(Side& queries, const Side& gallery, Communicator& communicator) const {
@@ -184,9 +99,9 @@ void Refinement::measure(Side& queries, const Side& gallery, Communicator& commu
   const at::Tensor unit = unit_matrix(gallery.rows.rows.features);
   const std::vector<int64_t> rows = rows_of_ranks(unit, communicator);
   const std::vector<double> plain =
-      deviations(unit_matrix(queries.rows.rows.features), covariance(unit, rows, communicator));
+      score_deviations(unit_matrix(queries.rows.rows.features), covariance(unit, rows, communicator));
   const std::vector<double> refined =
-      deviations(queries.rows.second, covariance(gallery.rows.second, rows, communicator));
+      score_deviations(queries.rows.second, covariance(gallery.rows.second, rows, communicator));
   for (size_t q = 0; q < plain.size(); ++q) queries.ratio[q] = refined[q] > 0 ? plain[q] / refined[q] : 0;
 }
 
@@ -209,8 +124,8 @@ BothDirections Refinement::evaluate(double beta, int64_t top_k, Communicator& co
 
 BothDirections evaluate_centred(const ReferenceBasis& basis, const EmbeddingRows& texts, const EmbeddingRows& images,
                                 Communicator& communicator) {
-  check_width(texts, basis.rows.size(1));
-  check_width(images, basis.rows.size(1));
+  check_reference_width(texts.features, basis);
+  check_reference_width(images.features, basis);
   const auto centred = [&](const EmbeddingRows& rows, const at::Tensor& mean) -> EmbeddingRows {
     return {unit_matrix(rows.features).sub_(mean), rows.identity};
   };

@@ -45,6 +45,8 @@ struct RefinementChoice {
 // "phi CENTRE, beta 0.5, z-scores", "phi IDENTITY, beta 2, the 100 best of each query, no z-scores"
 std::string describe_refinement(const RefinementConfig& config, const RefinementChoice& choice);
 
+class ReferenceMap;
+
 class Refinement {
  public:
   // ConfigError: the rows' width is not the references'. Collective.
@@ -60,12 +62,11 @@ class Refinement {
     MixedRows rows;
     std::vector<double> ratio;
   };
-  Side make_side(const ReferenceBasis& basis, const EmbeddingRows& rows, bool is_text) const;
+  static Side make_side(const ReferenceMap& map, const EmbeddingRows& rows, bool is_text);
   void measure(Side& queries, const Side& gallery, Communicator& communicator) const;
   static MixedRows weighted(const Side& side, double beta);
 
   RefinementConfig config_;
-  RefinementConfig::Phi phi_;
   Side texts_, images_;
 };
 
