@@ -7,7 +7,7 @@
 # names the libraries that it cannot find, with what to load instead (modules, a conda environment in CMAKE_PREFIX_PATH).
 #
 #   launch/setup.sh [--tests] [--libtorch=DIR]
-#     --tests          also what only the tests need (GoogleTest, a Python environment for the reference libraries)
+#     --tests          also what only the tests need (GoogleTest, a browser, a Python environment for the reference libraries)
 #     --libtorch=DIR   use an existing LibTorch (>= 2.7) instead of fetching one; -DLIBTORCH=DIR means the same
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -25,8 +25,9 @@ done
 build_packages=(
   g++ cmake ninja-build ccache lld unzip pkg-config python3 python3-pip
   libopenmpi-dev openmpi-bin openssh-client libhdf5-dev libprotobuf-dev protobuf-compiler libgoogle-glog-dev
-  libcli11-dev nlohmann-json3-dev libfmt-dev libturbojpeg0-dev libpng-dev libutf8proc-dev libxxhash-dev zlib1g-dev)
-test_packages=(libgtest-dev libgmock-dev librapidcheck-dev python3-venv clang-format hdf5-tools)
+  libcli11-dev nlohmann-json3-dev libfmt-dev libturbojpeg0-dev libpng-dev libutf8proc-dev libxxhash-dev zlib1g-dev
+  libcpp-httplib-dev)
+test_packages=(libgtest-dev libgmock-dev librapidcheck-dev python3-venv clang-format hdf5-tools chromium)
 
 # One wheel a line: name, version, SHA-256 of the x86-64 file.
 torch_wheels="
@@ -52,7 +53,7 @@ go_on_without() {
   say "$1: going on with what is in PATH and CMAKE_PREFIX_PATH"
   [ ${#missing[@]} -eq 0 ] || fail "not found in PATH: ${missing[*]}; load a compiler (GCC >= 12), CMake (>= 3.25), Ninja, \
 Protobuf and MPI as modules, or: conda create -n muster -c conda-forge cxx-compiler cmake ninja unzip pip libprotobuf openmpi hdf5 \
-fmt glog nlohmann_json cli11 libpng zlib pkg-config libjpeg-turbo libutf8proc xxhash, and \
+fmt glog nlohmann_json cli11 libpng zlib pkg-config libjpeg-turbo libutf8proc xxhash cpp-httplib, and \
 export CMAKE_PREFIX_PATH=\$CONDA_PREFIX"
 }
 

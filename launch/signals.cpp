@@ -1,8 +1,14 @@
 #include "launch/signals.h"
 
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <csignal>
 
 #include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <system_error>
+#include <utility>
 
 namespace muster {
 namespace {
@@ -14,9 +20,24 @@ extern "C" void request_stop(int) {
   stop_flag = true;
 }
 
-void handle(int signal, int flags) {
+constexpr uint64_t kEnd = uint64_t{1} << 32;
+std::atomic<int> wake_descriptor{-1};
+static_assert(std::atomic<int>::is_always_lock_free);
+
+void wake(int descriptor, uint64_t value) {
+  const int before = errno;
+  if (write(descriptor, &value, sizeof value) < 0) {  // full: whoever reads is awake anyway
+  }
+  errno = before;
+}
+
+extern "C" void wake_watcher(int) {
+  wake(wake_descriptor, 1);
+}
+
+void handle(int signal, void (*handler)(int), int flags) {
   struct sigaction action {};
-  action.sa_handler = request_stop;
+  action.sa_handler = handler;
   action.sa_flags = flags;
   sigemptyset(&action.sa_mask);
   sigaction(signal, &action, nullptr);
@@ -25,9 +46,9 @@ void handle(int signal, int flags) {
 }  // namespace
 
 void install_signal_handlers(bool world_of_one) {
-  handle(SIGUSR1, SA_RESTART);
+  handle(SIGUSR1, request_stop, SA_RESTART);
   // SA_RESETHAND: the second SIGINT meets the default action.
-  if (world_of_one) handle(SIGINT, static_cast<int>(SA_RESTART | SA_RESETHAND));
+  if (world_of_one) handle(SIGINT, request_stop, static_cast<int>(SA_RESTART | SA_RESETHAND));
 }
 
 bool stop_requested() {
@@ -36,6 +57,27 @@ bool stop_requested() {
 
 void clear_stop_request() {
   stop_flag = false;
+}
+
+StopOnSignal::StopOnSignal(std::function<void()> stop) : wake_(eventfd(0, EFD_CLOEXEC)) {
+  if (wake_ < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
+  watcher_ = std::thread([this, call = std::move(stop)] {
+    uint64_t value = 0;
+    while (read(wake_, &value, sizeof value) < 0) {
+      if (errno != EINTR) return;
+    }
+    if (value < kEnd) call();
+  });
+  wake_descriptor = wake_;
+  for (const int signal : {SIGINT, SIGTERM}) handle(signal, wake_watcher, static_cast<int>(SA_RESTART | SA_RESETHAND));
+}
+
+StopOnSignal::~StopOnSignal() {
+  for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, SIG_DFL);
+  wake(wake_, kEnd);
+  watcher_.join();
+  wake_descriptor = -1;
+  close(wake_);
 }
 
 }  // namespace muster

@@ -1,6 +1,9 @@
 // A signal sets one flag; the training loop looks at it between steps.
 #pragma once
 
+#include <functional>
+#include <thread>
+
 namespace muster {
 
 // SIGUSR1 asks for "checkpoint and stop" at the next step boundary (mpirun forwards it to every rank). So does the
@@ -12,5 +15,22 @@ bool stop_requested();
 
 // For tests.
 void clear_stop_request();
+
+// For a program that serves until it is told to end: while one of these lives, the first SIGINT or SIGTERM calls
+// `stop`, once, on a thread of its own; a second one of the same kind ends the process at once. One at a time in a
+// process.
+class StopOnSignal {
+ public:
+  // std::system_error: no descriptor or thread is left.
+  explicit StopOnSignal(std::function<void()> stop);
+  // Waits for `stop` where it runs; signals have their default action again.
+  ~StopOnSignal();
+  StopOnSignal(const StopOnSignal&) = delete;
+  StopOnSignal& operator=(const StopOnSignal&) = delete;
+
+ private:
+  int wake_ = -1;  // an eventfd: 1 is added by a signal, kEnd by the destructor
+  std::thread watcher_;
+};
 
 }  // namespace muster

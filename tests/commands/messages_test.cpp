@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "dataloader/image.h"
+#include "dataloader/store.h"
 #include "tests/support/child_process.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_store.h"
@@ -284,6 +285,33 @@ TEST_F(MessagesTest, RunFolder) {
   expect_message("not finite", train("wild", {"--set", "train.optimizer.rate=1e30", "--set", "train.steps=8"}), 77);
 }
 
+TEST_F(MessagesTest, Search) {
+  ASSERT_EQ(run_program(train()).exit_code, 0);
+  const auto search = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> argv = {muster_program(), "search", "--run", folder_ / "run", "--data", store()};
+    argv.insert(argv.end(), more.begin(), more.end());
+    return argv;
+  };
+  expect_message("search without words", search({}));
+  expect_message("search of blanks", search({"a red coat", " \t "}));
+  expect_message("search of a control character", search({"\x01"}));
+  expect_message("search of no UTF-8", search({"a \xff coat"}));
+  expect_message("search of a long text", search({std::string(5000, 'a')}));
+  expect_message("search without references", search({"a red coat", "--refine"}));
+  expect_message("search of no run",
+                 {muster_program(), "search", "--run", folder_ / "absent", "--data", store(), "a red coat"});
+  expect_message("search of an unknown split", search({"a red coat", "--split", "tset"}));
+  expect_message("search page in the store", search({"a red coat", "--html", store() + "/hits.html"}));
+  expect_message("search under mpirun", under_mpirun(2, search({"a red coat"})));
+  expect_message("serve on no port", {muster_program(), "serve", "--run", "r", "--data", "d", "--port", "70000"});
+  StoreWriter writer(folder_ / "train-only");
+  const std::vector<uint8_t> jpeg = encode_jpeg({8, 8, std::vector<uint8_t>(192, 100)}, 90);
+  writer.add({"a.jpg", jpeg, 8, 8, {"a coat"}, "1", Split::kTrain});
+  writer.finish();
+  expect_message("search of a split without images", {muster_program(), "search", "--run", folder_ / "run", "--data",
+                                                      folder_ / "train-only", "a red coat"});
+}
+
 TEST_F(MessagesTest, Memory) {
   std::vector<std::string> argv = {"sh", "-c", "ulimit -v 8000000; exec \"$0\" \"$@\""};
   for (const std::string& one :
@@ -382,7 +410,7 @@ TEST(HelpTest, Golden) {
       golden[name] += line + "\n";
     }
   }
-  ASSERT_EQ(golden.size(), 4U);
+  ASSERT_EQ(golden.size(), 6U);
   for (const auto& [command, text] : golden) {
     const ProgramResult result = run_program({muster_program(), command, "--help"});
     EXPECT_EQ(result.exit_code, 0);

@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <future>
+#include <thread>
 
 #include "launch/exit_codes.h"
 #include "launch/log.h"
@@ -90,6 +92,30 @@ TEST_F(Signals, TheSecondInterruptEndsAWorldOfOne) {
 TEST_F(Signals, PeersAreEndedByInterruptAndTerminate) {
   EXPECT_EXIT((install_signal_handlers(false), raise(SIGINT)), KilledBySignal(SIGINT), "");
   EXPECT_EXIT((install_signal_handlers(true), raise(SIGTERM)), KilledBySignal(SIGTERM), "");
+}
+
+TEST_F(Signals, AServerIsToldOnceToStop) {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    std::promise<std::thread::id> told;
+    {
+      const StopOnSignal stop([&] { told.set_value(std::this_thread::get_id()); });
+      raise(signal);
+      EXPECT_NE(told.get_future().get(), std::this_thread::get_id());
+    }
+    EXPECT_EXIT(raise(signal), KilledBySignal(signal), "");  // as before
+  }
+  EXPECT_EXIT(
+      {
+        const StopOnSignal stop([] {});
+        raise(SIGTERM);
+        raise(SIGTERM);
+      },
+      KilledBySignal(SIGTERM), "");
+  bool called = false;
+  {
+    const StopOnSignal stop([&] { called = true; });
+  }
+  EXPECT_FALSE(called);
 }
 
 TEST(Process, IsAWorldOfOneWithoutALauncher) {

@@ -112,15 +112,19 @@ std::vector<pid_t> ChildProcess::descendants(const std::string& program) const {
   return found;
 }
 
+std::string ChildProcess::output() const {
+  std::ifstream file(output_path_);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
 ProgramResult ChildProcess::wait() {
   if (!reaped_) {
     waitpid(pid_, &status_, 0);
     reaped_ = true;
   }
-  std::ifstream file(output_path_);
-  std::stringstream text;
-  text << file.rdbuf();
-  return {WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_), text.str()};
+  return {WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_), output()};
 }
 
 ProgramResult run_program(const std::vector<std::string>& argv) {

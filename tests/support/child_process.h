@@ -33,6 +33,9 @@ class ChildProcess {
   // Processes below this one that run `program`: the ranks of an mpirun, in no order.
   std::vector<pid_t> descendants(const std::string& program) const;
 
+  // What it has said so far.
+  std::string output() const;
+
   ProgramResult wait();
   pid_t pid() const { return pid_; }
 
