@@ -19,6 +19,7 @@
 #include "launch/log.h"
 #include "trainer/evaluation.h"
 #include "trainer/head_start.h"
+#include "trainer/inherited_references.h"
 
 namespace muster {
 namespace {
@@ -74,14 +75,19 @@ at::Tensor to_tensor(const std::vector<int64_t>& values) {
   return tensor;
 }
 
-void add_means(ReferenceBank& bank, Model& model, const RunSettings& settings, const TrainingStores& stores,
-               Communicator& communicator) {
+// Of these identities, ascending.
+void add_means(ReferenceBank& bank, const std::vector<int64_t>& wanted, Model& model, const RunSettings& settings,
+               const TrainingStores& stores, Communicator& communicator) {
   const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(settings.data.tokenizer());
   const SampleList samples(stores, settings.data);
   const int64_t batch = settings.train.evaluation().batch();
   for (size_t part = 0; part < stores.shares().size(); ++part) {
     const TrainingStores::Share& share = stores.shares()[part];
-    const std::vector<int64_t>& images = samples.images_of(part);
+    std::vector<int64_t> images;
+    for (const int64_t image : samples.images_of(part)) {
+      const int64_t identity = share.first_identity + share.store->identity(image);
+      if (std::binary_search(wanted.begin(), wanted.end(), identity)) images.push_back(image);
+    }
     PairFeatures features(model, *share.store, settings, *tokenizer);
     const auto count = static_cast<int64_t>(images.size());
     const Slice slice = slice_of(count, {communicator.rank(), communicator.size()});
@@ -126,14 +132,21 @@ void initialise_references(ReferenceBank& bank, Model& model, const RunSettings&
   if (settings.references.init() == ReferencesConfig::NORMAL) return bank.initialise_normal();
   communicator.set_phase("references", settings.comm.slow_phase_timeout_s());
   const at::NoGradGuard no_grad;
+  const bool inherits = settings.references.init() == ReferencesConfig::RUN;
+  InheritedReferences inherited;
+  if (inherits) inherited = find_inherited_references(settings.references.init_run(), bank, stores, communicator);
+  const std::vector<int64_t> wanted = inherits ? inherited.without : SampleList(stores, settings.data).identities();
   const bool was_training = model.is_training();
   model.eval();
-  if (communicator.rank() == 0) {
-    log_info("references: one pass over all training images and captions for their first values");
+  if (communicator.rank() == 0 && !wanted.empty()) {
+    log_info(fmt::format("references: one pass over {} training images and captions for their first values",
+                         inherits ? "the new identities'" : "all"));
   }
   bank.begin_sums();
-  add_means(bank, model, settings, stores, communicator);
-  const int64_t drawn = bank.end_sums();
+  add_means(bank, wanted, model, settings, stores, communicator);
+  // What stays empty until it is inherited is drawn too.
+  const int64_t drawn = bank.end_sums() - (bank.order().size() - static_cast<int64_t>(wanted.size()));
+  if (inherits) take_inherited_references(inherited, bank, communicator);
   if (communicator.rank() == 0 && drawn > 0) {
     log_warning(fmt::format("references: {} identities have features of length 0; their references are random", drawn));
   }

@@ -17,7 +17,8 @@ std::unique_ptr<ReferenceBank> make_references(const RunSettings& settings, cons
                                                Communicator& communicator);
 
 // The values that the config asks for. MEAN: one pass over the training images and captions, without augmentation: a
-// reference is the direction of the sum over its image-caption pairs of both unit features. Collective.
+// reference is the direction of the sum over its image-caption pairs of both unit features. RUN: see
+// inherited_references.h; MEAN for identities without one there. Collective.
 void initialise_references(ReferenceBank& bank, Model& model, const RunSettings& settings, const TrainingStores& stores,
                            Communicator& communicator);
 

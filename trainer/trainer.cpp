@@ -24,6 +24,7 @@
 #include "trainer/evaluation.h"
 #include "trainer/head_start.h"
 #include "trainer/optimizer.h"
+#include "trainer/reference_names.h"
 #include "trainer/reference_start.h"
 #include "trainer/references/reference_file.h"
 #include "trainer/replica.h"
@@ -83,6 +84,7 @@ class Trainer::Impl {
       if (holds_run(run_dir)) lock_.emplace(run_dir);  // before its checkpoints are read: they could change meanwhile
       checkpoints_.emplace(run_dir, train_.checkpoint(), recorder_);
     }
+    if (references_) reference_names_ = reference_names(references_->order(), stores_);
     state_.set_seed(train_.seed());
     state_.set_store_fingerprint(stores.fingerprint());
     resume(initial_weights);
@@ -221,7 +223,7 @@ class Trainer::Impl {
     check_replicas_equal(average(), state_.step(), communicator_);
     const bool shards = references_ != nullptr && references_->is_sharded();
     NamedTensors references;
-    if (references_ != nullptr && !shards) references = reference_tensors(*references_);
+    if (references_ != nullptr && !shards) references = reference_tensors(*references_, reference_names_);
     check_replicas_equal(references, state_.step(), communicator_);
     if (checkpoints_) {
       if (!holds_run(run_dir_)) {
@@ -247,7 +249,7 @@ class Trainer::Impl {
     std::string folder;
     if (checkpoints_) folder = checkpoints_->prepare(state_.step());
     folder = broadcast_string(folder, communicator_, "checkpoint folder");
-    write_references(folder + "/" + kReferencesFile, *references_, communicator_);
+    write_references(folder + "/" + kReferencesFile, *references_, reference_names_, communicator_);
   }
 
   // Empty if the run keeps none.
@@ -352,6 +354,7 @@ class Trainer::Impl {
   GradientReducer reducer_;
   std::unique_ptr<ReferenceBank> references_;  // if the run keeps a bank
   HeadLosses head_losses_;
+  NamedTensors reference_names_;  // of its rows
   TrainingStep step_;
   int64_t steps_per_epoch_;
   int64_t total_steps_;

@@ -24,25 +24,6 @@ using testing::Not;
 
 constexpr int64_t kWidth = 16;  // the run's joint_width
 
-void copy_without_val(const std::string& from, const std::string& to) {
-  const Store store(from);
-  StoreWriter writer(to);
-  for (int64_t image = 0; image < store.images(); ++image) {
-    if (store.split(image) == Split::kVal) continue;
-    StoreRecord record;
-    record.source_path = store.source_path(image);
-    record.image = store.image_bytes(image);
-    record.width = store.width(image);
-    record.height = store.height(image);
-    for (int64_t i = 0; i < store.caption_count(image); ++i)
-      record.captions.push_back(store.caption(store.first_caption(image) + i));
-    record.identity = store.identity_name(store.identity(image));
-    record.split = store.split(image);
-    writer.add(record);
-  }
-  writer.finish();
-}
-
 class RefineCommand : public TrainedRunTest {
  protected:
   void SetUp() override {
@@ -121,7 +102,10 @@ TEST_F(RefineCommand, AmongTheBestOfEachQuery) {
 TEST_F(RefineCommand, WithoutValOneLineSaysWhatToDo) {
   write_references(kWidth);
   const std::string without = folder_ / "without_val";
-  copy_without_val(store(), without);
+  const Store whole(store());
+  std::vector<int64_t> images = whole.images_of(Split::kTrain);
+  images.insert(images.end(), whole.images_of(Split::kTest).begin(), whole.images_of(Split::kTest).end());
+  copy_store(store(), without, images);
   const ProgramResult result = run_program(refine(without));
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_EQ(result.output.substr(result.output.find("muster: ")),

@@ -41,4 +41,23 @@ void write_tiny_store(const std::string& path, int identities) {
   writer.finish();
 }
 
+void copy_store(const std::string& from, const std::string& to, const std::vector<int64_t>& images) {
+  const Store store(from);
+  StoreWriter writer(to);
+  for (const int64_t image : images) {
+    StoreRecord record;
+    record.source_path = store.source_path(image);
+    record.image = store.image_bytes(image);
+    record.width = store.width(image);
+    record.height = store.height(image);
+    for (int64_t i = 0; i < store.caption_count(image); ++i) {
+      record.captions.push_back(store.caption(store.first_caption(image) + i));
+    }
+    record.identity = store.identity_name(store.identity(image));
+    record.split = store.split(image);
+    writer.add(record);
+  }
+  writer.finish();
+}
+
 }  // namespace muster

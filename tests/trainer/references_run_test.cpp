@@ -3,8 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ATen/ops/zeros.h>
+
 #include <cmath>
+#include <filesystem>
 #include <functional>
+#include <map>
 #include <set>
 #include <sstream>
 #include <string>
@@ -17,6 +21,7 @@
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_store.h"
 #include "tests/trainer/tiny_run.h"
+#include "trainer/reference_names.h"
 
 namespace muster {
 namespace {
@@ -186,6 +191,122 @@ std::string error_of(const std::function<void()>& body) {
   return "";
 }
 
+// name -> row, of a run's checkpoint.
+std::map<std::string, std::vector<float>> named_rows(const std::string& checkpoint) {
+  const NamedRows names = read_named_rows(SafetensorsFile(checkpoint + "references.safetensors"));
+  const at::Tensor rows = find_tensor(read_safetensors(checkpoint + "references.safetensors"), "rows", "");
+  std::map<std::string, std::vector<float>> named;
+  for (size_t i = 0; i < names.name.size(); ++i) {
+    const auto* row = rows.const_data_ptr<float>() + static_cast<int64_t>(i) * rows.size(1);
+    named[names.name[i]].assign(row, row + rows.size(1));
+  }
+  return named;
+}
+
+// The second store numbers its identities the other way round, lacks one and has four more.
+TEST(ReferencesRun, BeginsWithAnotherRunsReferencesByName) {
+  const TemporaryFolder folder;
+  write_tiny_store(folder / "store", kIdentities);
+  write_tiny_store(folder / "larger", kIdentities + 4);
+  std::vector<int64_t> images;
+  for (int64_t image = 2 * (kIdentities + 4) - 1; image >= 2; --image) images.push_back(image);
+  copy_store(folder / "larger", folder / "other", images);
+  const RunSettings first = settings_with(ReferencesConfig::SHARDED);
+  train(folder / "store", folder / "first", 2, kSteps, first);
+  const auto learned = named_rows(final_checkpoint(folder / "first"));
+  ASSERT_EQ(learned.size(), 16U);
+  for (const auto placement : {ReferencesConfig::REPLICATED, ReferencesConfig::SHARDED}) {
+    for (const int ranks : {1, 3}) {
+      RunSettings still = settings_with(placement);  // without fusion references do not move
+      still.references.set_fusion_weight(0);
+      const std::string suffix = std::to_string(placement) + std::to_string(ranks);
+      train(folder / "other", folder / ("mean" + suffix), ranks, 1, still);
+      still.references.set_init(ReferencesConfig::RUN);
+      still.references.set_init_run(folder / "first");
+      train(folder / "other", folder / ("run" + suffix), ranks, 1, still);
+      const std::string step = "/checkpoints/step_0000000001/";
+      const auto means = named_rows(folder / ("mean" + suffix) + step);
+      const auto begun = named_rows(folder / ("run" + suffix) + step);
+      ASSERT_EQ(begun.size(), 19U);
+      for (const auto& [name, row] : begun) {
+        const bool there = learned.count(name) != 0;
+        EXPECT_EQ(there, std::stoi(name.substr(6)) < 16) << name;
+        EXPECT_EQ(row, there ? learned.at(name) : means.at(name)) << name;
+      }
+      const NamedTensors saved = read_safetensors(folder / ("run" + suffix) + step + "references.safetensors");
+      EXPECT_EQ(find_tensor(saved, "step", "").max().item<int64_t>(), 0);
+    }
+  }
+}
+
+TEST(ReferencesRun, InheritsOnlyOnceAndGoesOnByItself) {
+  const TemporaryFolder folder;
+  write_tiny_store(folder / "store", kIdentities);
+  RunSettings settings = settings_with(ReferencesConfig::SHARDED);
+  train(folder / "store", folder / "first", 1, 3, settings);
+  settings.references.set_init(ReferencesConfig::RUN);
+  settings.references.set_init_run(folder / "first");
+  train(folder / "store", folder / "unbroken", 2, kSteps, settings);
+  train(folder / "store", folder / "stopped", 2, 5, settings);
+  std::filesystem::remove_all(folder / "first");
+  train(folder / "store", folder / "stopped", 2, kSteps, settings);
+  EXPECT_EQ(bytes_of(final_checkpoint(folder / "stopped") + "references.safetensors"),
+            bytes_of(final_checkpoint(folder / "unbroken") + "references.safetensors"));
+}
+
+// Two stores that name their identities alike.
+TEST(ReferenceNames, OfSeveralStoresMatchInOrderOrNotAtAll) {
+  const TemporaryFolder folder;
+  write_tiny_store(folder / "a", 8);
+  write_tiny_store(folder / "b", 6);
+  const Store a(folder / "a"), b(folder / "b");
+  TrainingStores both(a), alone(b);
+  both.add(b, 1);
+  const ReferenceOrder of_both({0, 1, 2, 3, 8, 9}, 4), of_b({0, 1}, 5);
+  NamedRows there;
+  for (const int64_t identity : of_both.identities()) {
+    there.identity.push_back(identity);
+    there.name.push_back("thing " + std::to_string(identity % 8));
+  }
+  const ReferenceMatch same = match_references(there, of_both, both);
+  EXPECT_EQ(same.identity_of, of_both.identities());
+  EXPECT_TRUE(same.appeared.empty() && same.vanished.empty());
+  const ReferenceMatch of_one = match_references(there, of_b, alone);
+  EXPECT_EQ(of_one.appeared, (std::vector<int64_t>{0, 1}));
+  EXPECT_EQ(of_one.new_names, (std::vector<std::string>{"thing 0", "thing 1"}));
+  EXPECT_EQ(of_one.vanished.size(), 6U);
+  EXPECT_EQ(of_one.identity_of, std::vector<int64_t>(6, -1));
+}
+
+TEST(ReferenceNames, AreRefusedWhereTheyDoNotAddUp) {
+  const TemporaryFolder folder;
+  write_tiny_store(folder / "store", 8);
+  const Store store(folder / "store");
+  const ReferenceOrder order({0, 1, 2}, 1);
+  const NamedTensors names = reference_names(order, store);
+  const std::string path = folder / "r.safetensors";
+  const auto write = [&](const at::Tensor& offsets, int64_t rows) {
+    write_safetensors(path, {{"rows", at::zeros({rows, 4})},
+                             {"identity", at::zeros({3}, at::kLong)},
+                             {"name.offsets", offsets},
+                             {"name.bytes", find_tensor(names, "name.bytes", "")}});
+  };
+  const at::Tensor offsets = find_tensor(names, "name.offsets", "");
+  write(offsets, 3);
+  EXPECT_EQ(read_named_rows(SafetensorsFile(path)).name[1], "thing " + std::to_string(order.identity_of(1)));
+  const auto refused = [&] { return error_of([&] { read_named_rows(SafetensorsFile(path)); }); };
+  write(offsets, 2);
+  EXPECT_THAT(refused(), HasSubstr("rows, identities and names are of other shapes"));
+  write(offsets.narrow(0, 0, 3), 3);
+  EXPECT_THAT(refused(), HasSubstr("of other shapes"));
+  write(offsets.add(1), 3);
+  EXPECT_THAT(refused(), HasSubstr("offsets do not fit their bytes"));
+  const at::Tensor back = offsets.clone();
+  back.data_ptr<int64_t>()[1] = 1000;
+  write(back, 3);
+  EXPECT_THAT(refused(), HasSubstr("offsets do not ascend"));
+}
+
 TEST(ReferencesRun, SaysWhatIsWrong) {
   const TemporaryFolder folder;
   write_tiny_store(folder / "store", kIdentities);
@@ -198,6 +319,22 @@ TEST(ReferencesRun, SaysWhatIsWrong) {
   elsewhere.references.set_pair("local");
   EXPECT_THAT(error_of([&] { train(folder / "store", folder / "new", 1, 4, elsewhere); }),
               HasSubstr("references.pair is \"local\", but the features have only global"));
+  const auto begin_with = [&](const std::string& run, int width) {
+    RunSettings settings = with;
+    settings.model.set_joint_width(width);
+    settings.references.set_init(ReferencesConfig::RUN);
+    settings.references.set_init_run(folder / run);
+    return error_of([&] { train(folder / "store", folder / "begun", 1, 4, settings); });
+  };
+  EXPECT_EQ(begin_with("absent", 16),
+            "references.init_run " + (folder / "absent") + " holds no run; give the folder of a muster train --run");
+  EXPECT_EQ(begin_with("without", 16), "references.init_run " + (folder / "without") +
+                                           " was trained without references; give another run, or set "
+                                           "references.init to MEAN");
+  EXPECT_EQ(begin_with("with", 8),
+            "references.init_run " + (folder / "with") +
+                " has references of width 16, this model's features have width 8; give a run with the same "
+                "model.joint_width, or set references.init to MEAN");
 }
 
 }  // namespace

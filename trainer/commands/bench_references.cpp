@@ -84,8 +84,8 @@ Row measure(const BenchReferencesArguments& arguments, int64_t identities, Refer
     row.bytes = static_cast<double>(bytes);
     if (!arguments.file.empty()) {
       row.save_seconds = time_of([&] {
-                           if (bank.is_sharded()) return write_references(arguments.file, bank, communicator);
-                           if (communicator.rank() == 0) write_safetensors(arguments.file, reference_tensors(bank));
+                           if (bank.is_sharded()) return write_references(arguments.file, bank, {}, communicator);
+                           if (communicator.rank() == 0) write_safetensors(arguments.file, reference_tensors(bank, {}));
                          }).wall;
       communicator.barrier("bench");
       if (communicator.rank() == 0) unlink(arguments.file.c_str());

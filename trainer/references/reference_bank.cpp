@@ -60,6 +60,9 @@ void check_references(const ReferencesConfig& config, Checks& checks) {
     checks.require(beta >= 0 && beta < 1, fmt::format("references.{}", name), beta, "0 or more, below 1");
   }
   checks.positive("references.epsilon", config.epsilon());
+  if ((config.init() == ReferencesConfig::RUN) != !config.init_run().empty()) {
+    checks.add("references.init RUN and references.init_run, the run's folder, go together: give both or none");
+  }
   if (config.pair().empty()) {
     checks.add("references.pair is empty: give the name of a pair of features, or leave it out for \"global\"");
   }

@@ -17,24 +17,26 @@ constexpr int64_t kBlockRows = 16384;
 
 }  // namespace
 
-NamedTensors reference_tensors(const ReferenceBank& bank) {
+NamedTensors reference_tensors(const ReferenceBank& bank, const NamedTensors& names) {
   NamedTensors tensors = bank.row_state();
   for (auto& mean : bank.means()) tensors.push_back(std::move(mean));
+  tensors.insert(tensors.end(), names.begin(), names.end());
   return tensors;
 }
 
-void write_references(const std::string& path, const ReferenceBank& bank, Communicator& communicator) {
+void write_references(const std::string& path, const ReferenceBank& bank, const NamedTensors& names,
+                      Communicator& communicator) {
   if (communicator.rank() == 0) {
     std::vector<TensorShape> shapes;
     for (const auto& [name, tensor] : bank.row_state()) {
       shapes.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
       shapes.back().sizes[0] = bank.order().size();
     }
-    for (const auto& [name, tensor] : bank.means()) {
-      shapes.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
-    }
+    NamedTensors same = bank.means();
+    same.insert(same.end(), names.begin(), names.end());
+    for (const auto& [name, tensor] : same) shapes.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
     create_safetensors(path, shapes);
-    write_safetensors_rows(path, 0, bank.means());
+    write_safetensors_rows(path, 0, same);
   }
   communicator.barrier("references file made");
   write_safetensors_rows(path, bank.first_row(), bank.row_state());

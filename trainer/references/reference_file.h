@@ -4,6 +4,7 @@
 //   identity, step             [m] int64    whose row it is, updates done
 //   mean.image, mean.text      [width]      running means of unit features over training
 //   mean.updates               [1] int64
+//   name.bytes, name.offsets   whose rows they are, by name (trainer/reference_names.h)
 #pragma once
 
 #include <string>
@@ -14,12 +15,13 @@
 
 namespace muster {
 
-// All of a replicated bank, sharing memory: what a checkpoint copies.
-NamedTensors reference_tensors(const ReferenceBank& bank);
+// All of a replicated bank, sharing memory: what a checkpoint copies. `names`: as the file has them.
+NamedTensors reference_tensors(const ReferenceBank& bank, const NamedTensors& names);
 
 // For a sharded bank, whose rows no rank has in one place: rank 0 makes the file, then every rank writes its own rows,
 // from memory as they are. Collective, on a folder that all ranks see. DataError: it cannot be written.
-void write_references(const std::string& path, const ReferenceBank& bank, Communicator& communicator);
+void write_references(const std::string& path, const ReferenceBank& bank, const NamedTensors& names,
+                      Communicator& communicator);
 
 // Rank 0 reads `path` in blocks and sends them to all; each rank takes its rows, by identity. Collective. Returns how
 // many identities of the bank were found. ConfigError, on every rank: another width. DataError: damaged.
