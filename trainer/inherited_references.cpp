@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -40,7 +41,7 @@ struct Found {
 };
 
 // Verified byte for byte, like all that a checkpoint gives.
-Found find_file(const std::string& run_dir, int64_t width) {
+Found find_file(const std::string& run_dir, const ReferenceBank& bank) {
   if (!holds_run(run_dir)) refuse(run_dir, "holds no run; give the folder of a muster train --run");
   const std::optional<Snapshot> newest = CheckpointStore(run_dir, CheckpointConfig()).load_newest();
   if (!newest) refuse(run_dir, "holds no complete checkpoint; train it first");
@@ -49,10 +50,15 @@ Found find_file(const std::string& run_dir, int64_t width) {
   }
   const SafetensorsFile file(newest->references_file);
   const std::vector<int64_t>& sizes = file.sizes("rows");
-  if (sizes.size() != 2 || sizes[1] != width) {
+  if (sizes.size() != 2 || sizes[1] != bank.width()) {
     refuse(run_dir, fmt::format("has references of width {}, this model's features have width {}; give a run with the "
                                 "same model.joint_width, or set references.init to MEAN",
-                                sizes.empty() ? 0 : sizes.back(), width));
+                                sizes.empty() ? 0 : sizes.back(), bank.width()));
+  }
+  const int64_t per_identity = file.has("slot") ? file.read("slot").max().item<int64_t>() + 1 : 1;
+  if (per_identity != bank.order().per_identity()) {
+    refuse(run_dir, fmt::format("has {} references an identity, references.per_identity is {}: give both runs the same",
+                                per_identity, bank.order().per_identity()));
   }
   if (!file.has("name.bytes")) {
     refuse(run_dir, "has references without names, written by an earlier version; continue it for a step to add them");
@@ -63,10 +69,10 @@ Found find_file(const std::string& run_dir, int64_t width) {
 ReferenceMatch match(const Found& found, const std::string& run_dir, const ReferenceBank& bank,
                      const TrainingStores& stores) {
   const ReferenceMatch match = match_references(read_named_rows(SafetensorsFile(found.path)), bank.order(), stores);
-  const auto begins = bank.order().size() - static_cast<int64_t>(match.appeared.size());
+  const auto begins = bank.order().identity_count() - static_cast<int64_t>(match.appeared.size());
   log_info(fmt::format("references: {} of {} begin as in {} at step {}; {} appear{}, {} of that run vanish{}", begins,
-                       bank.order().size(), run_dir, found.step, match.new_names.size(), some_names(match.new_names),
-                       match.vanished.size(), some_names(match.vanished)));
+                       bank.order().identity_count(), run_dir, found.step, match.new_names.size(),
+                       some_names(match.new_names), match.vanished.size(), some_names(match.vanished)));
   return match;
 }
 
@@ -87,7 +93,7 @@ InheritedReferences find_inherited_references(const std::string& run_dir, const 
                                               const TrainingStores& stores, Communicator& communicator) {
   InheritedReferences inherited;
   if (communicator.rank() == 0) {
-    const Found found = find_file(run_dir, bank.width());
+    const Found found = find_file(run_dir, bank);
     ReferenceMatch matched = match(found, run_dir, bank, stores);
     inherited = {found.path, std::move(matched.identity_of), std::move(matched.appeared)};
   }
@@ -105,9 +111,13 @@ void take_inherited_references(const InheritedReferences& inherited, ReferenceBa
     at::Tensor rows = at::empty({some, bank.width()}, bank.rows().options());
     if (file) rows.copy_(file->read_rows("rows", first, some));
     communicator.broadcast(rows, 0, "references.rows").wait();
-    const at::Tensor identity = at::empty({some}, at::kLong);
+    const at::Tensor identity = at::empty({some}, at::kLong), slot = at::zeros({some}, at::kLong);
+    if (bank.order().per_identity() > 1) {
+      if (file) slot.copy_(file->read_rows("slot", first, some));
+      communicator.broadcast(slot, 0, "references.slot").wait();
+    }
     std::copy_n(inherited.identity_of.begin() + first, some, identity.mutable_data_ptr<int64_t>());
-    bank.take_rows({{"rows", rows}, {"identity", identity}});
+    bank.take_rows({{"rows", rows}, {"identity", identity}, {"slot", slot}});
   }
 }
 

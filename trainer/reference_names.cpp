@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <map>
-#include <numeric>
+#include <set>
 
 #include "launch/error.h"
 
@@ -21,15 +21,8 @@ const std::string& name_of(int64_t identity, const TrainingStores& stores) {
   return share->store->identity_name(identity - share->first_identity);
 }
 
-// Rows of each name, in the order of their identities.
-std::map<std::string, std::vector<size_t>> rows_by_name(const NamedRows& rows) {
-  std::vector<size_t> order(rows.name.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return rows.identity[a] < rows.identity[b]; });
-  std::map<std::string, std::vector<size_t>> by_name;
-  for (const size_t row : order) by_name[rows.name[row]].push_back(row);
-  return by_name;
-}
+// The identities of each name, ascending.
+using Named = std::map<std::string, std::set<int64_t>>;
 
 }  // namespace
 
@@ -70,33 +63,33 @@ NamedRows read_named_rows(const SafetensorsFile& file) {
 }
 
 ReferenceMatch match_references(const NamedRows& there, const ReferenceOrder& order, const TrainingStores& stores) {
-  NamedRows here;
-  for (const int64_t identity : order.identities()) {
-    here.name.push_back(name_of(identity, stores));
-    here.identity.push_back(identity);
-  }
-  const auto own = rows_by_name(here), others = rows_by_name(there);
+  Named own, others;
+  for (const int64_t identity : order.identities()) own[name_of(identity, stores)].insert(identity);
+  for (size_t row = 0; row < there.name.size(); ++row) others[there.name[row]].insert(there.identity[row]);
   ReferenceMatch match;
-  match.identity_of.assign(there.name.size(), -1);
-  std::vector<std::pair<int64_t, std::string>> appeared;
-  for (const auto& [name, rows] : own) {
+  std::map<int64_t, std::string> appeared;
+  std::map<int64_t, int64_t> here_of;
+  for (const auto& [name, identities] : own) {
     const auto found = others.find(name);
-    const bool same = found != others.end() && found->second.size() == rows.size();
-    for (size_t i = 0; i < rows.size(); ++i) {
-      const int64_t identity = here.identity[rows[i]];
-      if (same) match.identity_of[found->second[i]] = identity;
-      if (!same) appeared.emplace_back(identity, name);
+    if (found != others.end() && found->second.size() == identities.size()) {
+      auto other = found->second.begin();
+      for (const int64_t identity : identities) here_of[*other++] = identity;
+    } else {
+      for (const int64_t identity : identities) appeared[identity] = name;
     }
   }
-  std::sort(appeared.begin(), appeared.end());
   for (const auto& [identity, name] : appeared) {
     match.appeared.push_back(identity);
     match.new_names.push_back(name);
   }
-  for (const auto& [name, rows] : others) {
-    for (const size_t row : rows) {
-      if (match.identity_of[row] < 0) match.vanished.push_back(name);
+  for (const auto& [name, identities] : others) {
+    for (const int64_t identity : identities) {
+      if (here_of.count(identity) == 0) match.vanished.push_back(name);
     }
+  }
+  for (const int64_t identity : there.identity) {
+    const auto found = here_of.find(identity);
+    match.identity_of.push_back(found == here_of.end() ? -1 : found->second);
   }
   return match;
 }

@@ -32,7 +32,7 @@ struct ReferenceMatch {
   std::vector<int64_t> identity_of;    // of each row there: the identity here, or -1
   std::vector<int64_t> appeared;       // identities here that no row there stands for, ascending
   std::vector<std::string> new_names;  // theirs
-  std::vector<std::string> vanished;   // names of the rows there that stand for nobody here
+  std::vector<std::string> vanished;   // names of the identities there that are nobody here
 };
 ReferenceMatch match_references(const NamedRows& there, const ReferenceOrder& here, const TrainingStores& stores);
 

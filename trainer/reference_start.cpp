@@ -145,7 +145,7 @@ void initialise_references(ReferenceBank& bank, Model& model, const RunSettings&
   bank.begin_sums();
   add_means(bank, wanted, model, settings, stores, communicator);
   // What stays empty until it is inherited is drawn too.
-  const int64_t drawn = bank.end_sums() - (bank.order().size() - static_cast<int64_t>(wanted.size()));
+  const int64_t drawn = bank.end_sums() - (bank.order().identity_count() - static_cast<int64_t>(wanted.size()));
   if (inherits) take_inherited_references(inherited, bank, communicator);
   if (communicator.rank() == 0 && drawn > 0) {
     log_warning(fmt::format("references: {} identities have features of length 0; their references are random", drawn));

@@ -301,10 +301,10 @@ class Trainer::Impl {
   void resume_references(const std::string& path) {
     const int64_t found = read_references(path, *references_, communicator_);
     if (found == references_->order().size()) return;
-    throw DataError(
-        fmt::format("{} has references of {} of the {} identities in {}: it belongs to another set; give the "
-                    "store it was trained on, or another --run",
-                    path, found, references_->order().size(), stores_.describe()));
+    throw DataError(fmt::format(
+        "{} has references of {} of the {} identities in {}: it belongs to another set; give the "
+        "store it was trained on, or another --run",
+        path, found / references_->order().per_identity(), references_->order().identity_count(), stores_.describe()));
   }
 
   std::string place_of(const Snapshot& snapshot) const {

@@ -29,8 +29,9 @@ class Placement : public testing::TestWithParam<Case> {};
 
 void expect_exact(const Setting& setting, const Case& tested, const std::string& placement,
                   const std::string& negatives) {
-  const ReferencesConfig config =
+  ReferencesConfig config =
       parse(placement + " " + negatives + " fusion_weight: 0.7 guidance_weight: 1.3 guidance_ramp_epochs: 4");
+  config.set_per_identity(setting.per_identity);
   const Truth truth = whole_batch(setting, config, tested.dtype, 1.3 * 0.25, 0.7);
   for (const std::vector<int64_t>& rows : cuts(setting.identity.size(0), tested.ranks)) {
     std::mutex mutex;
@@ -51,6 +52,17 @@ TEST_P(Placement, EqualsTheWholeBatch) {
       expect_exact(make_setting(13, 9, 8, 3), GetParam(), placement, negatives);
       expect_exact(make_setting(2, 3, 5, 4), GetParam(), placement, negatives);
       expect_exact(make_setting(31, 50, 24, 5), GetParam(), placement, negatives);
+    }
+  }
+}
+
+// Rows of one identity on several ranks, all of them or some.
+TEST_P(Placement, EqualsTheWholeBatchWithSeveralReferencesAnIdentity) {
+  for (const char* placement : {"placement: REPLICATED", "placement: SHARDED"}) {
+    for (const char* negatives : {"negatives: BANK", "negatives: BATCH"}) {
+      expect_exact(make_setting(13, 7, 8, 3, 3), GetParam(), placement, negatives);
+      expect_exact(make_setting(5, 2, 5, 4, 2), GetParam(), placement, negatives);
+      expect_exact(make_setting(31, 11, 24, 5, 5), GetParam(), placement, negatives);
     }
   }
 }
@@ -88,11 +100,15 @@ INSTANTIATE_TEST_SUITE_P(Ranks, Placement, testing::ValuesIn(cases()), [](const 
 
 // Of the value as a function of the references alone and of the features alone, by central differences.
 TEST(ReferenceBank, GradientsEqualFiniteDifferences) {
-  const Setting setting = make_setting(7, 5, 6, 21);
-  const ReferencesConfig config =
-      parse("fusion_weight: 1 guidance_weight: 1 guidance_ramp_epochs: 0 temperature: 0.2 placement: REPLICATED");
-  run_ranks(
-      1, [&](Communicator& communicator) { EXPECT_LE(finite_difference_error(setting, config, communicator), 1e-6); });
+  for (const int64_t per_identity : {1, 3}) {
+    const Setting setting = make_setting(7, 5, 6, 21, per_identity);
+    ReferencesConfig config =
+        parse("fusion_weight: 1 guidance_weight: 1 guidance_ramp_epochs: 0 temperature: 0.2 placement: REPLICATED");
+    config.set_per_identity(per_identity);
+    run_ranks(1, [&](Communicator& communicator) {
+      EXPECT_LE(finite_difference_error(setting, config, communicator), 1e-6) << per_identity;
+    });
+  }
 }
 
 // What must be zero is exactly zero: fusion alone leaves the features alone, guidance alone the references.
@@ -327,6 +343,92 @@ TEST(ReferenceBank, FeaturesThatAreNotFiniteShowOnEveryRank) {
       EXPECT_TRUE(std::isnan(evaluate_slice(bank, setting, {2, 2}, communicator).value));
     });
   }
+}
+
+// The best-matching reference takes most of the pull; one far below the others' maximum is no underflow.
+TEST(ReferenceBank, SeveralReferencesHoldAtAnyTemperature) {
+  const Setting setting = make_setting(7, 4, 6, 21, 3);
+  for (const char* temperature : {"1e-4", "0.02", "10"}) {
+    const ReferencesConfig config = parse(std::string("fusion_weight: 1 guidance_weight: 1 guidance_ramp_epochs: 0 "
+                                                      "per_identity: 3 temperature: ") +
+                                          temperature);
+    const Truth truth = whole_batch(setting, config, at::kDouble, 1, 1);
+    run_ranks(2, [&](Communicator& communicator) {
+      EXPECT_LE(error_on_rank(setting, config, truth, {4, 3}, at::kDouble, communicator), 1e-11) << temperature;
+    });
+  }
+}
+
+TEST(ReferenceBank, SeveralReferencesStepAsAdamDoes) {
+  for (const char* text : {"negatives: BANK", "negatives: BATCH", "negatives: BATCH update: DENSE"}) {
+    const Setting setting = make_setting(6, 5, 8, 41, 2);
+    const ReferencesConfig config = parse(std::string("fusion_weight: 1 rate: 0.01 per_identity: 2 ") + text);
+    run_ranks(1, [&](Communicator& communicator) {
+      ReferenceBank bank = make_bank(setting, config, at::kDouble, communicator);
+      AdamTruth truth(bank, config);
+      for (int step = 0; step < 3; ++step) {
+        const at::Tensor identity = setting.bank_identity.index_select(0, at::tensor({step, 1, 2, 2, 3, 8 - step}));
+        bank.evaluate({"global", setting.image, setting.text}, {identity, {}, {}, {}}, {});
+        bank.finish_gradient();
+        truth.step(bank, identity, 0.5, 0.25);
+        bank.step(0.5, 0.25);
+        EXPECT_LE((bank.rows() - truth.rows).abs().max().item<double>(), 1e-13) << text << " step " << step;
+      }
+    });
+  }
+}
+
+// The first is the direction of the sum, the others lie a quarter of a random direction beside it; the same ones
+// whatever the placement.
+TEST(ReferenceBank, SumsOfSeveralReferencesLieApart) {
+  const Setting setting = make_setting(12, 5, 8, 71, 3);
+  std::mutex mutex;
+  std::map<std::pair<int64_t, int64_t>, std::vector<at::Tensor>> by_row;
+  for (const char* placement : {"placement: REPLICATED", "placement: SHARDED"}) {
+    run_ranks(4, [&](Communicator& communicator) {
+      ReferenceBank bank(parse(std::string("fusion_weight: 1 per_identity: 3 ") + placement), ids_of(setting), 8, 7, 4,
+                         communicator, at::kDouble);
+      EXPECT_EQ(bank.order().size(), 15);
+      EXPECT_EQ(bank.order().identity_count(), 5);
+      bank.begin_sums();
+      const int64_t first = communicator.rank() * 3;
+      bank.add_to_sums(setting.identity.narrow(0, first, 3), setting.image.narrow(0, first, 3));
+      const int64_t drawn = bank.end_sums();
+      const std::lock_guard lock(mutex);
+      int64_t without = 0;
+      for (int64_t i = 0; i < 5; ++i) {
+        without += setting.identity.eq(setting.bank_identity[3 * i]).any().item<bool>() ? 0 : 1;
+      }
+      EXPECT_EQ(drawn, without);
+      const at::Tensor slot = find_tensor(bank.row_state(), "slot", "");
+      for (int64_t i = 0; i < bank.rows().size(0); ++i) {
+        const int64_t row = bank.first_row() + i;
+        EXPECT_EQ(slot[i].item<int64_t>(), row % 3);
+        by_row[{bank.order().identity_of(row), row % 3}].push_back(bank.rows()[i].clone());
+      }
+    });
+  }
+  ASSERT_EQ(by_row.size(), 15U);
+  for (const auto& [key, rows] : by_row) {
+    ASSERT_EQ(rows.size(), 5U);  // four replicas and a shard
+    for (const at::Tensor& row : rows) EXPECT_LE((row - rows[0]).abs().max().item<double>(), 1e-15);
+    at::Tensor sum = at::zeros({8}, at::kDouble);
+    for (int64_t j = 0; j < 12; ++j) {
+      if (setting.identity[j].item<int64_t>() == key.first) sum = sum + setting.image[j];
+    }
+    if (sum.norm().item<double>() == 0) continue;
+    const double cosine = (rows[0] * sum / sum.norm()).sum().item<double>();
+    EXPECT_LE(cosine, key.second == 0 ? 1 + 1e-14 : 0.9999);
+    EXPECT_GE(cosine, key.second == 0 ? 1 - 1e-14 : 0.95);
+  }
+}
+
+TEST(ReferenceOrder, RowsOfAnIdentityFollowEachOther) {
+  const ReferenceOrder one({7, -3, 12}, 5), three({7, -3, 12}, 5, 3);
+  EXPECT_EQ(three.size(), 9);
+  for (int64_t row = 0; row < 9; ++row) EXPECT_EQ(three.identity_of(row), one.identity_of(row / 3));
+  for (const int64_t identity : {7, -3, 12}) EXPECT_EQ(three.row_of(identity), 3 * one.row_of(identity));
+  EXPECT_EQ(three.row_of(8), -1);
 }
 
 TEST(ReferenceOrder, IsAFunctionOfSeedAndIdentities) {

@@ -39,25 +39,28 @@ inline ReferencesConfig parse(const std::string& text) {
 struct Setting {
   at::Tensor image, text;    // [B, d] double
   at::Tensor identity;       // [B]
-  at::Tensor bank_identity;  // [m]
+  at::Tensor bank_identity;  // [m], each per_identity times
   at::Tensor bank;           // [m, d] double, unit rows, in the order of bank_identity
   at::Tensor weight;         // [B] or undefined
+  int64_t per_identity = 1;
 };
 
-inline Setting make_setting(int64_t samples, int64_t references, int64_t width, uint64_t seed) {
+inline Setting make_setting(int64_t samples, int64_t identities, int64_t width, uint64_t seed,
+                            int64_t per_identity = 1) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   const auto normal = [&](int64_t rows) { return at::randn({rows, width}, generator, at::kDouble); };
-  const at::Tensor which = at::randint(references, {samples}, generator, at::kLong);
-  const at::Tensor bank_identity = at::arange(references, at::kLong) * 1000003 - 17;
+  const at::Tensor which = at::randint(identities, {samples}, generator, at::kLong) * per_identity;
+  const at::Tensor bank_identity = (at::arange(identities, at::kLong) * 1000003 - 17).repeat_interleave(per_identity);
   const at::Tensor shared = normal(1) * 2;
-  const at::Tensor bank = normal(references) + shared;
+  const at::Tensor bank = normal(identities * per_identity) + shared;
   const at::Tensor common = bank.index_select(0, which);
   return {common + normal(samples),
           common + normal(samples) * 2,
           bank_identity.index_select(0, which),
           bank_identity,
           bank / bank.norm(2, {1}, true),
-          {}};
+          {},
+          per_identity};
 }
 
 inline std::vector<int64_t> ids_of(const Setting& setting) {
@@ -69,7 +72,8 @@ inline ReferenceBank make_bank(const Setting& setting, const ReferencesConfig& c
                                Communicator& communicator) {
   ReferenceBank bank(config, ids_of(setting), setting.bank.size(1), 7, setting.identity.size(0), communicator, dtype,
                      TileShape{5, 4, 3, 2});
-  bank.take_rows({{"rows", setting.bank.to(dtype)}, {"identity", setting.bank_identity}});
+  const at::Tensor slot = at::arange(setting.bank.size(0), at::kLong).remainder(setting.per_identity);
+  bank.take_rows({{"rows", setting.bank.to(dtype)}, {"identity", setting.bank_identity}, {"slot", slot}});
   return bank;
 }
 
@@ -87,7 +91,7 @@ struct Truth {
   at::Tensor d_bank;           // [m, d] in the order of bank_identity, times the fusion weight
 };
 
-// [B] cross-entropies of one side of the batch.
+// [B] cross-entropies of one side of the batch: minus the log of what the softmax gives the own references together.
 inline at::Tensor cross_entropies(const at::Tensor& features, const at::Tensor& bank, const Setting& setting,
                                   const ReferencesConfig& config) {
   const at::Tensor unit = features / features.norm(2, {1}, true);
@@ -98,7 +102,8 @@ inline at::Tensor cross_entropies(const at::Tensor& features, const at::Tensor& 
     logits = logits.masked_fill(present.logical_not(), -std::numeric_limits<double>::infinity());
   }
   const at::Tensor own = setting.identity.unsqueeze(1) == setting.bank_identity.unsqueeze(0);
-  return -at::log_softmax(logits, 1).masked_fill(own.logical_not(), 0).sum(1);
+  const double nothing = -std::numeric_limits<double>::infinity();
+  return -at::log_softmax(logits, 1).masked_fill(own.logical_not(), nothing).logsumexp({1});
 }
 
 inline at::Tensor whole_value(const at::Tensor& image, const at::Tensor& text, const at::Tensor& bank,
@@ -165,7 +170,8 @@ inline double error_on_rank(const Setting& setting, const ReferencesConfig& conf
   const at::Tensor gradient = got.bank->gradient();
   for (int64_t i = 0; i < gradient.size(0); ++i) {
     const int64_t identity = got.bank->order().identity_of(got.bank->first_row() + i);
-    const int64_t place = (identity + 17) / 1000003;
+    const int64_t slot = (got.bank->first_row() + i) % setting.per_identity;
+    const int64_t place = (identity + 17) / 1000003 * setting.per_identity + slot;
     worst = std::max(worst, relative(gradient[i], truth.d_bank[place], largest_of_bank));
   }
   const double norm = truth.d_bank.square().sum().item<double>();
@@ -195,7 +201,7 @@ inline double finite_difference_error(const Setting& setting, const ReferencesCo
   }
   const at::Tensor gradient = bank.gradient();
   for (int64_t i = 0; i < setting.bank.size(0); ++i) {
-    const int64_t row = bank.order().row_of(setting.bank_identity[i].item<int64_t>());
+    const int64_t row = bank.order().row_of(setting.bank_identity[i].item<int64_t>()) + i % setting.per_identity;
     for (int64_t j = 0; j < setting.bank.size(1); ++j) {
       at::Tensor up = setting.bank.clone(), down = setting.bank.clone();
       up[i][j] += kStep;
@@ -222,7 +228,7 @@ struct AdamTruth {
     if (config.negatives() == ReferencesConfig::BATCH && config.update() == ReferencesConfig::LAZY) {
       moves.zero_();
       for (int64_t i = 0; i < identity.size(0); ++i)
-        moves[bank.order().row_of(identity[i].item<int64_t>())].fill_(true);
+        moves.narrow(0, bank.order().row_of(identity[i].item<int64_t>()), bank.order().per_identity()).fill_(true);
     }
     t = t + moves.to(at::kDouble);
     m = at::where(moves, m * config.beta1() + gradient * (1 - config.beta1()), m);

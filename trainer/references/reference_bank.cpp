@@ -26,6 +26,9 @@ namespace muster {
 namespace {
 
 constexpr int64_t kRowsPerTask = 64;
+// Of a random direction, in the second and further references of an identity.
+constexpr double kApart = 0.25;
+
 bool choose_sharded(const ReferencesConfig& config, int64_t rows, int64_t global_batch, int ranks) {
   if (config.placement() == ReferencesConfig::AUTO) return ranks > 1 && rows > global_batch;
   return config.placement() == ReferencesConfig::SHARDED;
@@ -60,6 +63,8 @@ void check_references(const ReferencesConfig& config, Checks& checks) {
     checks.require(beta >= 0 && beta < 1, fmt::format("references.{}", name), beta, "0 or more, below 1");
   }
   checks.positive("references.epsilon", config.epsilon());
+  checks.require(config.per_identity() >= 1 && config.per_identity() <= 1024, "references.per_identity",
+                 config.per_identity(), "1 to 1024");
   if ((config.init() == ReferencesConfig::RUN) != !config.init_run().empty()) {
     checks.add("references.init RUN and references.init_run, the run's folder, go together: give both or none");
   }
@@ -72,7 +77,7 @@ ReferenceBank::ReferenceBank(const ReferencesConfig& config, std::vector<int64_t
                              uint64_t seed, int64_t global_batch, Communicator& communicator, at::ScalarType dtype,
                              const TileShape& shape)
     : config_(config),
-      order_(std::move(identities), seed),
+      order_(std::move(identities), seed, config.per_identity()),
       width_(width),
       seed_(seed),
       communicator_(communicator),
@@ -90,16 +95,24 @@ ReferenceBank::ReferenceBank(const ReferencesConfig& config, std::vector<int64_t
   steps_ = at::zeros({own}, at::kLong);
   identity_ = at::empty({own}, at::kLong);
   std::copy_n(order_.identities().begin() + first_row_, own, identity_.data_ptr<int64_t>());
+  slot_ = at::empty({own}, at::kLong);
+  for (int64_t row = 0; row < own; ++row) slot_.data_ptr<int64_t>()[row] = slot_of(row);
   mean_image_ = at::zeros({width}, dtype);
   mean_text_ = at::zeros({width}, dtype);
   mean_updates_ = at::zeros({1}, at::kLong);
 }
 
-template <typename T>
-void ReferenceBank::draw_row(int64_t own_row) {
+std::vector<float> ReferenceBank::random_values(int64_t own_row) const {
   std::vector<float> values(static_cast<size_t>(width_));
   const auto identity = static_cast<uint64_t>(identity_.const_data_ptr<int64_t>()[own_row]);
-  fill_normal({seed_, identity, static_cast<uint32_t>(Purpose::kReferenceValues), 0}, 1.0F, values.data(), width_);
+  const int64_t begin = slot_of(own_row) * ((width_ + kFillBlock - 1) / kFillBlock) * kFillBlock;
+  fill_normal({seed_, identity, static_cast<uint32_t>(Purpose::kReferenceValues), begin}, 1.0F, values.data(), width_);
+  return values;
+}
+
+template <typename T>
+void ReferenceBank::draw_row(int64_t own_row) {
+  const std::vector<float> values = random_values(own_row);
   T* row = rows_.data_ptr<T>() + own_row * width_;
   std::copy(values.begin(), values.end(), row);
   normalise_row(row, width_);
@@ -113,14 +126,28 @@ void ReferenceBank::initialise_normal() {
   });
 }
 
-// Rows to length 1; random ones where there is nothing. How many of those.
+// References that are equal would have equal gradients for ever.
+template <typename T>
+void ReferenceBank::move_apart(int64_t own_row) {
+  const std::vector<float> values = random_values(own_row);
+  std::vector<T> random(values.begin(), values.end());
+  normalise_row(random.data(), width_);
+  T* row = rows_.data_ptr<T>() + own_row * width_;
+  for (int64_t c = 0; c < width_; ++c) row[c] += static_cast<T>(kApart) * random[static_cast<size_t>(c)];
+  normalise_row(row, width_);
+}
+
+// Rows to length 1; random ones where there is nothing. Of how many identities.
 template <typename T>
 int64_t ReferenceBank::normalise_rows() {
   int64_t drawn = 0;
   for (int64_t i = 0; i < rows_.size(0); ++i) {
-    if (normalise_row(rows_.data_ptr<T>() + i * width_, width_)) continue;
+    if (normalise_row(rows_.data_ptr<T>() + i * width_, width_)) {
+      if (slot_of(i) > 0) move_apart<T>(i);
+      continue;
+    }
     draw_row<T>(i);
-    ++drawn;
+    drawn += slot_of(i) == 0 ? 1 : 0;
   }
   return drawn;
 }
@@ -141,10 +168,11 @@ void ReferenceBank::add_to_sums(const at::Tensor& identity, const at::Tensor& fe
     all_identities = gather_rows(all_identities, counts, communicator_, "references.identity");
     all_features = gather_rows(all_features, counts, communicator_, "references.features");
   }
-  const std::vector<int64_t> own = own_rows_of(all_identities);
+  const std::vector<ReferenceRange> own = own_rows_of(all_identities);
   for (size_t i = 0; i < own.size(); ++i) {
-    if (own[i] < 0) continue;
-    rows_.select(0, own[i]).add_(all_features.select(0, static_cast<int64_t>(i)));
+    for (int64_t row = own[i].begin; row < own[i].end; ++row) {
+      rows_.select(0, row).add_(all_features.select(0, static_cast<int64_t>(i)));
+    }
   }
 }
 
@@ -157,18 +185,18 @@ int64_t ReferenceBank::end_sums() {
   return drawn.item<int64_t>();
 }
 
-// Of each identity: its row counted from this rank's first, -1 if another rank has it.
-std::vector<int64_t> ReferenceBank::own_rows_of(const at::Tensor& identity) const {
-  std::vector<int64_t> rows;
+// Of each identity: its rows that this rank has, counted from its first; empty if it has none.
+std::vector<ReferenceRange> ReferenceBank::own_rows_of(const at::Tensor& identity) const {
+  std::vector<ReferenceRange> rows;
   const int64_t* ids = identity.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < identity.size(0); ++i) {
     const int64_t row = order_.row_of(ids[i]);
     if (row < 0) {
       throw DataError(fmt::format("references: identity {} has none; they were made for {} other identities", ids[i],
-                                  order_.size()));
+                                  order_.identity_count()));
     }
-    const int64_t own = row - first_row_;
-    rows.push_back(own >= 0 && own < rows_.size(0) ? own : -1);
+    const int64_t begin = std::max<int64_t>(0, row - first_row_);
+    rows.push_back({begin, std::max(begin, std::min(rows_.size(0), row + order_.per_identity() - first_row_))});
   }
   return rows;
 }
@@ -242,8 +270,10 @@ at::Tensor ReferenceBank::gradient() const {
 }
 
 NamedTensors ReferenceBank::row_state() const {
-  return {
+  NamedTensors state = {
       {"rows", rows_}, {"exp_avg", exp_avg_}, {"exp_avg_sq", exp_avg_sq_}, {"identity", identity_}, {"step", steps_}};
+  if (order_.per_identity() > 1) state.emplace_back("slot", slot_);
+  return state;
 }
 
 NamedTensors ReferenceBank::means() const {
@@ -255,10 +285,13 @@ int64_t ReferenceBank::take_rows(const NamedTensors& state) {
   const std::map<std::string, at::Tensor> from(state.begin(), state.end());
   const at::Tensor& identity = from.at("identity");
   if (from.at("rows").size(1) != width_) throw std::logic_error("ReferenceBank::take_rows: rows of another width");
+  const auto slots = from.find("slot");
   int64_t taken = 0;
   for (int64_t i = 0; i < identity.size(0); ++i) {
-    const int64_t own = order_.row_of(identity.const_data_ptr<int64_t>()[i]) - first_row_;
-    if (order_.row_of(identity.const_data_ptr<int64_t>()[i]) < 0 || own < 0 || own >= rows_.size(0)) continue;
+    const int64_t first = order_.row_of(identity.const_data_ptr<int64_t>()[i]);
+    const int64_t slot = slots == from.end() ? 0 : slots->second.const_data_ptr<int64_t>()[i];
+    const int64_t own = first + slot - first_row_;
+    if (first < 0 || slot < 0 || slot >= order_.per_identity() || own < 0 || own >= rows_.size(0)) continue;
     for (const auto& [name, tensor] : row_state()) {
       if (from.count(name) != 0) tensor.select(0, own).copy_(from.at(name).select(0, i));
     }
@@ -276,10 +309,11 @@ void ReferenceBank::take_means(const NamedTensors& state) {
 
 std::string ReferenceBank::describe() const {
   return fmt::format(
-      "references: {} identities of width {}, {} ({} rows on rank {}), fusion {:g}, guidance {:g} over {:g} epochs, "
+      "references: {} identities{} of width {}, {} ({} rows on rank {}), fusion {:g}, guidance {:g} over {:g} epochs, "
       "temperature {:g}, negatives {}, init {}, update {}, rate {:g}",
-      order_.size(), width_, sharded_ ? "sharded" : "replicated", rows_.size(0), communicator_.rank(),
-      config_.fusion_weight(), config_.guidance_weight(), config_.guidance_ramp_epochs(), config_.temperature(),
+      order_.identity_count(), order_.per_identity() > 1 ? fmt::format(" x {}", order_.per_identity()) : "", width_,
+      sharded_ ? "sharded" : "replicated", rows_.size(0), communicator_.rank(), config_.fusion_weight(),
+      config_.guidance_weight(), config_.guidance_ramp_epochs(), config_.temperature(),
       ReferencesConfig::Negatives_Name(config_.negatives()), ReferencesConfig::Init_Name(config_.init()),
       ReferencesConfig::Update_Name(config_.update()), config_.rate());
 }

@@ -1,8 +1,8 @@
-// The reference bank of MMRef: one unit vector for each training identity, the same logical matrix for every rank, and
-// the losses between it and the global batch (references.proto says what they are).
+// The reference bank of MMRef: one unit vector (or a few) for each training identity, the same logical matrix for every
+// rank, and the losses between it and the global batch (references.proto says what they are).
 //
 // REPLICATED: every rank has every row. Its own samples meet all rows; the rows' gradients are summed over ranks.
-// SHARDED: every rank has a range of rows (split_rows() of the order). All samples' features come to each range; three
+// SHARDED: every rank has a range of rows (split_rows() of the order). All samples' features come to each range; four
 // numbers a sample are combined over ranks, and the features' partial gradients go home by reduce-scatter. Nothing of
 // the bank's size travels, and no rank holds more than its range: rows, gradient and two moments.
 // Both give the same value and gradients to rounding, for any number of ranks and any cut of the batch.
@@ -25,6 +25,7 @@
 #include "launch/checks.h"
 #include "trainer/features.h"
 #include "trainer/losses/tile_loss.h"
+#include "trainer/references/reference_cross_entropy.h"
 #include "trainer/references/reference_order.h"
 #include "trainer/references/references.pb.h"
 
@@ -54,12 +55,13 @@ class ReferenceBank {
                 int64_t global_batch, Communicator& communicator, at::ScalarType dtype = at::kFloat,
                 const TileShape& shape = {});
 
-  // Random directions, a function of (seed, identity).
+  // Random directions, a function of (seed, identity, which of its rows).
   void initialise_normal();
 
   // Directions of sums: begin, add [n] identities and [n, width] features as often as there are batches, end. A rank
-  // whose data ends before the others' adds empty batches. Identities of which nothing was added get random directions;
-  // end returns how many those were. Collective.
+  // whose data ends before the others' adds empty batches. Of several rows of an identity the first gets the direction,
+  // the others that plus a quarter of a random one. Identities of which nothing was added get random directions; end
+  // returns how many those were. Collective.
   void begin_sums();
   void add_to_sums(const at::Tensor& identity, const at::Tensor& features);
   int64_t end_sums();
@@ -71,9 +73,10 @@ class ReferenceBank {
   // Collective.
   ReferenceResult evaluate(const FeaturePair& features, const Labels& labels, const Progress& progress);
 
-  // [n, width]: the reference of each of this rank's samples in the batch of the last evaluate(), a copy; and a
-  // gradient for those, which is added to the references'. Samples of one identity are added in the order of the global
-  // batch. Between evaluate() and finish_gradient(). std::logic_error: evaluate() was not called. Collective.
+  // [n, width]: the reference (of several the first) of each of this rank's samples in the batch of the last
+  // evaluate(), a copy; and a gradient for those, which is added to the references'. Samples of one identity are added
+  // in the order of the global batch. Between evaluate() and finish_gradient(). std::logic_error: evaluate() was not
+  // called. Collective.
   at::Tensor rows_of_batch();
   void add_row_gradients(const at::Tensor& d_rows);
 
@@ -96,14 +99,14 @@ class ReferenceBank {
   at::Tensor gradient() const;
 
   // What a checkpoint holds, sharing memory. Of this rank's rows: "rows", "exp_avg", "exp_avg_sq" [own, width],
-  // "identity", "step" [own] int64.
+  // "identity", "step" [own] int64; with several rows an identity "slot" [own] int64, which of them it is.
   NamedTensors row_state() const;
   // The same on all ranks: "mean.image", "mean.text" [width], the running means of unit features over training, and
   // "mean.updates" ([1] int64).
   NamedTensors means() const;
 
-  // Takes over the rows of such a state whose identities this rank has, by identity; returns how many. A row whose
-  // state holds only "rows" and "identity" starts as new. std::logic_error: another width.
+  // Takes over the rows of such a state that this rank has, by identity and slot; returns how many. A row whose state
+  // holds only "rows", "identity" and, if there are several, "slot" starts as new. std::logic_error: another width.
   int64_t take_rows(const NamedTensors& state);
   void take_means(const NamedTensors& state);
 
@@ -119,9 +122,13 @@ class ReferenceBank {
   int64_t normalise_rows();
   template <typename T>
   void draw_row(int64_t own_row);
+  template <typename T>
+  void move_apart(int64_t own_row);
+  std::vector<float> random_values(int64_t own_row) const;
   double guidance_weight(double epoch) const;
-  std::vector<int64_t> own_rows_of(const at::Tensor& identity) const;
-  void choose_active(const std::vector<int64_t>& global_rows);
+  int64_t slot_of(int64_t own_row) const { return (first_row_ + own_row) % order_.per_identity(); }
+  std::vector<ReferenceRange> own_rows_of(const at::Tensor& identity) const;
+  void choose_active(const std::vector<ReferenceRange>& rows_of_samples);
   void update_means(const FeaturePair& features, int64_t global_rows);
   void remember_batch(const at::Tensor& identities, const std::vector<int64_t>& rows_of_rank);
   void make_gradient(int64_t rows);
@@ -137,7 +144,7 @@ class ReferenceBank {
 
   at::Tensor rows_, exp_avg_, exp_avg_sq_;  // [own, width]
   at::Tensor steps_;                        // [own] int64
-  at::Tensor identity_;                     // [own] int64
+  at::Tensor identity_, slot_;              // [own] int64
   at::Tensor mean_image_, mean_text_;       // [width] of the rows' dtype
   at::Tensor mean_updates_;                 // [1] int64
 

@@ -1,5 +1,6 @@
 #include "trainer/references/reference_cross_entropy.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -54,13 +55,24 @@ MUSTER_VECTOR_CLONES void add_softmax(const double* s, int64_t n, double scale, 
 }  // namespace
 
 template <typename T>
-ReferenceCrossEntropy<T>::ReferenceCrossEntropy(std::vector<int64_t> target, std::vector<double> factor, double scale)
-    : target_(std::move(target)),
+ReferenceCrossEntropy<T>::ReferenceCrossEntropy(std::vector<ReferenceRange> own, std::vector<double> factor,
+                                                double scale)
+    : own_(std::move(own)),
       factor_(std::move(factor)),
       scale_(static_cast<double>(static_cast<T>(scale))),
-      max_(target_.size(), kNoMaximum),
-      sum_(target_.size(), 0.0),
-      positive_(target_.size(), 0.0) {}
+      max_(own_.size(), kNoMaximum),
+      sum_(own_.size(), 0.0),
+      own_max_(own_.size(), kNoMaximum),
+      own_sum_(own_.size(), 0.0) {}
+
+// visit(column of the block) of the row's own references in it.
+template <typename T>
+template <typename Visit>
+void ReferenceCrossEntropy<T>::visit_own(const Block<T>& block, size_t row, const Visit& visit) const {
+  const int64_t begin = std::max<int64_t>(0, own_[row].begin - block.first_column);
+  const int64_t end = std::min(block.columns, own_[row].end - block.first_column);
+  for (int64_t column = begin; column < end; ++column) visit(column);
+}
 
 template <typename T>
 void ReferenceCrossEntropy<T>::fold(const Block<T>& block) {
@@ -71,24 +83,30 @@ void ReferenceCrossEntropy<T>::fold(const Block<T>& block) {
     sum_[i] = sum_[i] * std::exp(scale_ * (max_[i] - static_cast<double>(max))) +
               static_cast<double>(sum_exp(s, block.columns, static_cast<T>(scale_), max));
     max_[i] = static_cast<double>(max);
-    const int64_t own = target_[i] - block.first_column;
-    if (target_[i] >= 0 && own >= 0 && own < block.columns) positive_[i] = static_cast<double>(s[own]);
+    visit_own(block, i, [&](int64_t column) {
+      const double own = std::max(own_max_[i], static_cast<double>(s[column]));
+      own_sum_[i] = own_sum_[i] * std::exp(scale_ * (own_max_[i] - own)) +
+                    std::exp(scale_ * (static_cast<double>(s[column]) - own));
+      own_max_[i] = own;
+    });
   }
 }
 
 template <typename T>
-void ReferenceCrossEntropy<T>::rebase(const std::vector<double>& max) {
+void ReferenceCrossEntropy<T>::rebase(const std::vector<double>& max, const std::vector<double>& own_max) {
   for (size_t i = 0; i < max_.size(); ++i) {
     sum_[i] *= std::exp(scale_ * (max_[i] - max[i]));
-    max_[i] = max[i];
+    own_sum_[i] *= std::exp(scale_ * (own_max_[i] - own_max[i]));
   }
+  max_ = max;
+  own_max_ = own_max;
 }
 
 template <typename T>
 double ReferenceCrossEntropy<T>::value(int64_t first, int64_t count) const {
   double value = 0;
   for (auto i = static_cast<size_t>(first); i < static_cast<size_t>(first + count); ++i) {
-    value += factor_[i] * (std::log(sum_[i]) + scale_ * (max_[i] - positive_[i]));
+    value += factor_[i] * (std::log(sum_[i]) + scale_ * (max_[i] - own_max_[i]) - std::log(own_sum_[i]));
   }
   return value;
 }
@@ -97,11 +115,14 @@ template <typename T>
 void ReferenceCrossEntropy<T>::weigh(const Block<T>& block, T* weights) {
   for (int64_t r = 0; r < block.rows; ++r) {
     const auto i = static_cast<size_t>(block.first_row + r);
+    const T* s = block.row(r);
     T* to = weights + r * block.columns;
-    add_softmax(block.row(r), block.columns, static_cast<T>(scale_), static_cast<T>(max_[i]),
+    add_softmax(s, block.columns, static_cast<T>(scale_), static_cast<T>(max_[i]),
                 static_cast<T>(scale_ * factor_[i] / sum_[i]), to);
-    const int64_t own = target_[i] - block.first_column;
-    if (target_[i] >= 0 && own >= 0 && own < block.columns) to[own] -= static_cast<T>(scale_ * factor_[i]);
+    visit_own(block, i, [&](int64_t column) {
+      const double share = std::exp(scale_ * (static_cast<double>(s[column]) - own_max_[i])) / own_sum_[i];
+      to[column] -= static_cast<T>(scale_ * factor_[i] * share);
+    });
   }
 }
 

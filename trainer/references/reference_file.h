@@ -2,6 +2,7 @@
 //
 //   rows, exp_avg, exp_avg_sq  [m, width]   unit rows and Adam's moments
 //   identity, step             [m] int64    whose row it is, updates done
+//   slot                       [m] int64    which of the identity's rows it is, if there are several
 //   mean.image, mean.text      [width]      running means of unit features over training
 //   mean.updates               [1] int64
 //   name.bytes, name.offsets   whose rows they are, by name (trainer/reference_names.h)
@@ -24,7 +25,7 @@ void write_references(const std::string& path, const ReferenceBank& bank, const 
                       Communicator& communicator);
 
 // Rank 0 reads `path` in blocks and sends them to all; each rank takes its rows, by identity. Collective. Returns how
-// many identities of the bank were found. ConfigError, on every rank: another width. DataError: damaged.
+// many rows of the bank were found. ConfigError, on every rank: another width. DataError: damaged.
 int64_t read_references(const std::string& path, ReferenceBank& bank, Communicator& communicator);
 
 }  // namespace muster

@@ -59,23 +59,26 @@ at::Tensor to_tensor(const std::vector<double>& values) {
 template <typename T>
 void combine(ReferenceCrossEntropy<T>& loss, Communicator& communicator) {
   const auto samples = static_cast<int64_t>(loss.max().size());
-  const at::Tensor max = to_tensor(loss.max());
-  communicator.all_reduce(max, ReduceOp::kMax, "references.maxima").wait();
-  loss.rebase({max.const_data_ptr<double>(), max.const_data_ptr<double>() + samples});
-  const at::Tensor sums = at::cat({to_tensor(loss.sum()), to_tensor(loss.positive())});
+  const at::Tensor maxima = at::cat({to_tensor(loss.max()), to_tensor(loss.own_max())});
+  communicator.all_reduce(maxima, ReduceOp::kMax, "references.maxima").wait();
+  const double* max = maxima.const_data_ptr<double>();
+  loss.rebase({max, max + samples}, {max + samples, max + 2 * samples});
+  const at::Tensor sums = at::cat({to_tensor(loss.sum()), to_tensor(loss.own_sum())});
   communicator.all_reduce(sums, ReduceOp::kSum, "references.sums").wait();
   const double* data = sums.const_data_ptr<double>();
   std::copy(data, data + samples, loss.sum().begin());
-  std::copy(data + samples, data + 2 * samples, loss.positive().begin());
+  std::copy(data + samples, data + 2 * samples, loss.own_sum().begin());
 }
 
 }  // namespace
 
-void ReferenceBank::choose_active(const std::vector<int64_t>& global_rows) {
-  active_ = global_rows;
+void ReferenceBank::choose_active(const std::vector<ReferenceRange>& rows_of_samples) {
+  active_.clear();
+  for (const ReferenceRange& rows : rows_of_samples) {
+    for (int64_t row = rows.begin; row < rows.end; ++row) active_.push_back(row);
+  }
   std::sort(active_.begin(), active_.end());
   active_.erase(std::unique(active_.begin(), active_.end()), active_.end());
-  if (!active_.empty() && active_.front() < 0) active_.erase(active_.begin());
 }
 
 double ReferenceBank::guidance_weight(double epoch) const {
@@ -116,21 +119,24 @@ ReferenceResult ReferenceBank::evaluate_as(const FeaturePair& features, const La
   const int64_t first = sharded_ ? 2 * batch.offset : 0;
 
   const at::Tensor identities = gather_rows(labels.identity.contiguous(), global.rows, communicator_, "references.ids");
-  const std::vector<int64_t> row_of_sample = own_rows_of(identities);
+  const std::vector<ReferenceRange> rows_of_samples = own_rows_of(identities);
   remember_batch(identities, global.rows);
   const bool compact = config_.negatives() == ReferencesConfig::BATCH;
   at::Tensor columns = rows_;
   if (compact) {
-    choose_active(row_of_sample);
+    choose_active(rows_of_samples);
     columns = rows_.index_select(0, to_index(active_));
   }
-  std::vector<int64_t> target;
+  std::vector<ReferenceRange> own_columns;
   std::vector<double> factor;
   const auto add_samples = [&](int64_t begin, int64_t count) {
     for (int64_t i = begin; i < begin + count; ++i) {
-      const int64_t row = row_of_sample[static_cast<size_t>(i)];
-      const auto place = compact ? std::lower_bound(active_.begin(), active_.end(), row) - active_.begin() : row;
-      target.push_back(row < 0 ? -1 : place);
+      ReferenceRange rows = rows_of_samples[static_cast<size_t>(i)];
+      if (compact) {
+        const auto place = std::lower_bound(active_.begin(), active_.end(), rows.begin) - active_.begin();
+        rows = {place, place + rows.end - rows.begin};
+      }
+      own_columns.push_back(rows);
       factor.push_back(batch.weight[static_cast<size_t>(i)] / (2 * batch.weight_sum));
     }
   };
@@ -139,7 +145,7 @@ ReferenceResult ReferenceBank::evaluate_as(const FeaturePair& features, const La
     for (int side = 0; side < 2; ++side) add_samples(begin, global.rows[static_cast<size_t>(r)]);
   }
 
-  ReferenceCrossEntropy<T> loss(std::move(target), std::move(factor), 1 / config_.temperature());
+  ReferenceCrossEntropy<T> loss(std::move(own_columns), std::move(factor), 1 / config_.temperature());
   TileEngine<T> engine(samples, columns, shape_);
   engine.fold({&loss});
   if (sharded_) combine(loss, communicator_);
