@@ -36,6 +36,7 @@ struct ImportCounts {
 
 // What the makers of a set say is in it, by Split.
 struct PublishedCounts {
+  static constexpr int64_t kUnknown = -1;  // not said, so nothing is compared
   const char* name;
   std::array<ImportCounts, 3> splits;
 };

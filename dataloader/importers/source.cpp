@@ -39,6 +39,7 @@ std::string what_is_recognised() {
   std::string text = "recognised are ";
   for (const PersonSet& set : person_sets())
     text += fmt::format("{} ({}), ", set.published.name, fmt::join(set.lists, " or "));
+  for (const ClassSet& set : class_sets()) text += fmt::format("{} (testclasses.txt), ", set.published.name);
   return text + "JSON lines (.jsonl), tables (.csv, .tsv), webdataset (.tar) and Muster stores";
 }
 
@@ -156,6 +157,10 @@ Source source_of_folder(const std::string& path) {
   const Listing listing = list_folder(path);
   std::vector<std::string> names;
   for (const Source& source : found) names.emplace_back(source.set->published.name);
+  if (const ClassSet* classes = find_class_set(path)) {
+    found.push_back({Kind::kClassSet, nullptr, {path}, classes});
+    names.emplace_back(classes->published.name);
+  }
   if (found.empty()) {
     for (const std::string& name : listing.names) {
       found.push_back(source_of_file(name));

@@ -5,16 +5,18 @@
 #include <string_view>
 #include <vector>
 
+#include "dataloader/importers/class_sets.h"
 #include "dataloader/importers/person_sets.h"
 
 namespace muster {
 
 struct Source {
-  enum class Kind { kPersonSet, kJsonl, kCsv, kWebdataset, kStore };
+  enum class Kind { kPersonSet, kClassSet, kJsonl, kCsv, kWebdataset, kStore };
   Kind kind = Kind::kStore;
   const PersonSet* set = nullptr;  // of kPersonSet
   // What the reader takes: one path; of a webdataset one tar (or braces), or all tars of a folder in order.
   std::vector<std::string> paths;
+  const ClassSet* classes = nullptr;  // of kClassSet
 };
 
 // A file or a folder; braces that stand for tars too. DataError: nothing is there, nothing that is recognised (with

@@ -50,6 +50,8 @@ WayIn way_in(const Source& source) {
   switch (source.kind) {
     case Kind::kPersonSet:
       return {source.set->published.name, source.set->command, {Part::kRoot}};
+    case Kind::kClassSet:
+      return {source.classes->published.name, source.classes->command, {Part::kRoot}};
     case Kind::kJsonl:
       return {"JSON lines", "jsonl", {Part::kRoot, Part::kSplit}};
     case Kind::kCsv:
@@ -66,6 +68,7 @@ WayIn way_in(const Source& source) {
 
 ImportList read_list(const Source& source, const ListOptions& options) {
   if (source.kind == Kind::kPersonSet) return read_person_set(*source.set, source.paths.front(), options.root());
+  if (source.kind == Kind::kClassSet) return read_class_set(*source.classes, source.paths.front(), options.root());
   if (source.kind == Kind::kWebdataset) return read_webdataset(source.paths, options.defaults().split);
   if (source.kind == Kind::kCsv) return read_csv(source.paths.front(), options.table(), options.defaults());
   return read_jsonl(source.paths.front(), options.defaults());
@@ -76,8 +79,10 @@ void print_table(const Examination& examination, const PublishedCounts* publishe
              published == nullptr ? "" : "   as published: images  captions  identities");
   for (const Split split : {Split::kTrain, Split::kVal, Split::kTest}) {
     const auto row = [](const ImportCounts& counts, const char* format) {
-      return fmt::format(fmt::runtime(format), with_commas(counts.images), with_commas(counts.captions),
-                         with_commas(counts.identities));
+      const auto text = [](int64_t count) {
+        return count == PublishedCounts::kUnknown ? std::string("?") : with_commas(count);
+      };
+      return fmt::format(fmt::runtime(format), text(counts.images), text(counts.captions), text(counts.identities));
     };
     const auto place = static_cast<size_t>(split);
     fmt::print("{:<6}{}{}\n", split_name(split), row(examination.report.splits[place], "{:>10}{:>10}{:>12}"),
@@ -139,7 +144,7 @@ void print_notes(const Examination& examination, const PublishedCounts* publishe
   }
   for (const Split split : {Split::kTrain, Split::kVal, Split::kTest}) {
     const auto place = static_cast<size_t>(split);
-    const bool expected = published == nullptr || published->splits[place].images > 0;
+    const bool expected = published == nullptr || published->splits[place].images != 0;
     if (report.splits[place].images > 0 || (!expected && split != Split::kVal)) continue;
     fmt::print("note: there is no {} split{}\n", split_name(split),
                split == Split::kVal ? "; muster import --holdout-identities N makes one of identities of train" : "");
@@ -234,7 +239,8 @@ void add_doctor_data(CLI::App& doctor, Process& process) {
   const auto arguments = std::make_shared<Arguments>();
   command
       ->add_option("PATH", arguments->path,
-                   "File or folder: CUHK-PEDES, ICFG-PEDES, RSTPReid, JSON lines, CSV, webdataset tars, or a store")
+                   "File or folder: CUHK-PEDES, ICFG-PEDES, RSTPReid, CUB, Flowers, JSON lines, CSV, webdataset tars, "
+                   "or a store")
       ->required();
   command->add_flag("--decode", arguments->decode, "Decode every image, as the import will");
   command->add_option("--threads", arguments->threads, "Threads that look at images [2]")->check(CLI::Range(1, 1024));

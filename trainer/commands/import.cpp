@@ -13,6 +13,7 @@
 #include "comm/comm.pb.h"
 #include "comm/make_communicator.h"
 #include "dataloader/formats/atomic_file.h"
+#include "dataloader/importers/class_sets.h"
 #include "dataloader/importers/csv.h"
 #include "dataloader/importers/jsonl.h"
 #include "dataloader/importers/person_sets.h"
@@ -194,6 +195,14 @@ void add_import_command(CLI::App& app, Process& process) {
                     return read_person_set(set, arguments.paths.front(), arguments.list.root());
                   });
     format.path("PATH", "The list, or the folder that holds it").root("imgs beside the list");
+  }
+  for (const ClassSet& set : class_sets()) {
+    Format format(*import, process, set.command,
+                  fmt::format("{}: lists of classes, text_c10/CLASS/*.txt and pictures", set.published.name),
+                  [&set](const Arguments& arguments) {
+                    return read_class_set(set, arguments.paths.front(), arguments.list.root());
+                  });
+    format.path("PATH", "The folder that holds the lists").root("images or jpg beside the lists, or in CUB_200_2011");
   }
 }
 
