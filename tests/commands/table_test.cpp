@@ -22,7 +22,9 @@ class TableCommand : public testing::Test {
   void make_run(const std::string& name, const std::string& rate, int seed, double r1, const std::string& more = "") {
     std::filesystem::create_directories(folder_ / name);
     std::ofstream(folder_ / (name + "/config.textproto")) << fmt::format(
-        "train {{\n  seed: {}\n  threads: {}\n  optimizer {{\n    rate: {}\n  }}\n{}}}\n", seed, seed, rate, more);
+        "model {{ preset: MINI }}\nobjective {{ term {{ info_nce {{}} }} }}\ntrain {{\n  steps: 100\n  seed: {}\n  "
+        "threads: {}\n  optimizer {{\n    rate: {}\n  }}\n{}}}\n",
+        seed, seed, rate, more);
     add_evaluation(name, "evaluations.jsonl", "test", 100, r1);
   }
 
@@ -93,19 +95,25 @@ TEST_F(TableCommand, LatexAndCsv) {
   make_seeds();
   make_run("d", "0.1", 0, 20, "  clip_norm: 1\n");
   const std::string latex = table({"a", "b", "c", "d"}, {"--format", "latex", "--spread", "half-range"}).output;
-  EXPECT_THAT(latex, HasSubstr("train.clip\\_norm unset & 3 & $12.00_{\\pm 2.50}$ & $13.00_{\\pm 2.50}$"));
+  EXPECT_THAT(latex, HasSubstr("train.clip\\_norm 0 & 3 & $12.00_{\\pm 2.50}$ & $13.00_{\\pm 2.50}$"));
   EXPECT_THAT(latex, HasSubstr("train.clip\\_norm 1 & 1 & 20.00 & 21.00"));
   EXPECT_THAT(latex, HasSubstr("% mean and half of the range over n seeds"));
   const std::vector<std::string> csv = lines_of(table({"a", "b", "c", "d"}, {"--format", "csv"}).output);
   ASSERT_EQ(csv.size(), 3U);
   EXPECT_THAT(csv[0], HasSubstr("run,n,t2i_r1,t2i_r1_sd,t2i_r5,t2i_r5_sd"));
-  EXPECT_THAT(csv[1], HasSubstr("\"train.clip_norm unset\",3,12.0000,2.6458,13.0000,2.6458"));
+  EXPECT_THAT(csv[1], HasSubstr("\"train.clip_norm 0\",3,12.0000,2.6458,13.0000,2.6458"));
   EXPECT_THAT(csv[2], HasSubstr("\"train.clip_norm 1\",1,20.0000,,21.0000,,"));
 }
 
 TEST_F(TableCommand, WhereOnlyTheSeedDiffersTheRunsAreNamed) {
   make_seeds();
   EXPECT_THAT(table({"a", "b", "c"}).output, HasSubstr("| a, b, c | 3 | 12.00 ± 2.65 |"));
+}
+
+TEST_F(TableCommand, ADefaultThatIsStatedIsNoOtherRow) {
+  make_run("a", "0.1", 0, 10);
+  make_run("b", "0.1", 1, 12, "  clip_norm: 0\n");
+  EXPECT_THAT(table({"a", "b"}).output, HasSubstr("| a, b | 2 | 11.00 ± 1.41 |"));
 }
 
 TEST_F(TableCommand, OtherDataAreOtherRows) {

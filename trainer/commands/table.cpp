@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "configs/load.h"
 #include "launch/error.h"
 #include "launch/process.h"
 #include "trainer/commands/commands.h"
@@ -93,8 +94,11 @@ std::map<Evaluated, EvaluationRecord> choose_records(const std::string& run_dir,
   return chosen;
 }
 
+// With the defaults of fields that the run's program did not know yet: an older run is not another row.
 std::vector<std::pair<std::string, std::string>> fields_of(const std::string& run_dir) {
-  std::vector<std::pair<std::string, std::string>> fields = list_config_fields(read_run_config(run_dir));
+  read_run_config(run_dir);  // says so if there is no run
+  std::vector<std::pair<std::string, std::string>> fields =
+      list_config_fields(print_run_config(load_run_config(config_path(run_dir), {})));
   fields.erase(
       std::remove_if(fields.begin(), fields.end(), [](const auto& field) { return !decides_results(field.first); }),
       fields.end());
