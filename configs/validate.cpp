@@ -126,17 +126,6 @@ void check_train(const TrainConfig& train, Checks& checks) {
   checks.at_least(1, "train.checkpoint.keep_last", train.checkpoint().keep_last());
 }
 
-void check_heads(const RunConfig& config, Checks& checks) {
-  const MaskedWordsConfig& words = config.heads().masked_words();
-  check_masked_words(words, config.model(), checks);
-  const TextTransformConfig& text = config.data().text();
-  if (words.weight() > 0 && (text.mask_tokens() > 0 || text.mask_one())) {
-    checks.add(
-        "heads.masked_words predicts the caption's own words, and data.text.mask_tokens or mask_one overwrites them: "
-        "set one of the two to 0");
-  }
-}
-
 void check_comm(const CommConfig& comm, Checks& checks) {
   checks.at_least<int64_t>(1, "comm.bucket_bytes", comm.bucket_bytes());
   checks.positive("comm.first_timeout_s", comm.first_timeout_s());
@@ -153,7 +142,7 @@ std::vector<std::string> find_problems(const RunConfig& config) {
   check_comm(config.comm(), checks);
   check_references(config.references(), checks);
   check_refinement(config.refinement(), checks);
-  check_heads(config, checks);
+  check_masked_words(config.heads().masked_words(), config.model(), config.data().text(), checks);
   return checks.take();
 }
 

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "launch/error.h"
+#include "trainer/heads/head.h"
 #include "trainer/near_miss.h"
 
 namespace muster {
@@ -43,9 +44,8 @@ std::vector<std::string> nearest_globs(const std::string& glob, const std::vecto
   return globs;
 }
 
-// What the names of heads' parameters begin with (trainer/heads/head.h).
 bool is_of_heads(const std::string& name) {
-  return name.rfind("heads.", 0) == 0;
+  return name.rfind(kHeadsPrefix, 0) == 0;
 }
 
 void check(const ParameterGroup& group, const std::vector<std::string>& names, const char* what) {

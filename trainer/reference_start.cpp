@@ -3,8 +3,8 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
@@ -69,12 +69,6 @@ class PairFeatures {
   int64_t batch_;
 };
 
-at::Tensor to_tensor(const std::vector<int64_t>& values) {
-  const at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, at::kLong);
-  std::copy(values.begin(), values.end(), tensor.data_ptr<int64_t>());
-  return tensor;
-}
-
 // Of these identities, ascending.
 void add_means(ReferenceBank& bank, const std::vector<int64_t>& wanted, Model& model, const RunSettings& settings,
                const TrainingStores& stores, Communicator& communicator) {
@@ -99,7 +93,7 @@ void add_means(ReferenceBank& bank, const std::vector<int64_t>& wanted, Model& m
       std::vector<int64_t> numbers, identities;
       if (mine > 0) numbers.assign(begin, begin + mine);
       for (const int64_t image : numbers) identities.push_back(share.first_identity + share.store->identity(image));
-      bank.add_to_sums(to_tensor(identities),
+      bank.add_to_sums(at::tensor(identities, at::kLong),
                        mine > 0 ? features.of(numbers) : at::zeros({0, bank.width()}, at::kFloat));
     }
   }

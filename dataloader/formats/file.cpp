@@ -88,4 +88,14 @@ void OutputFile::finish() {
   if (close(std::exchange(descriptor_, -1)) != 0) throw_system_error("cannot write", path_);
 }
 
+bool is_file(const std::filesystem::path& path) {
+  std::error_code error;
+  return std::filesystem::is_regular_file(path, error);
+}
+
+bool is_folder(const std::filesystem::path& path) {
+  std::error_code error;
+  return std::filesystem::is_directory(path, error);
+}
+
 }  // namespace muster

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <string>
 
 namespace muster {
@@ -49,6 +50,10 @@ class OutputFile {
   int descriptor_ = -1;
   uint64_t size_ = 0;
 };
+
+// What lies at the path, links followed; false, and no error, where the system does not say.
+bool is_file(const std::filesystem::path& path);
+bool is_folder(const std::filesystem::path& path);
 
 // "what path: the system's reason for the current errno".
 [[noreturn]] void throw_system_error(const std::string& what, const std::string& path);

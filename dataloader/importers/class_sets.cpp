@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "dataloader/formats/file.h"
 #include "dataloader/formats/line_reader.h"
 #include "dataloader/formats/utf8.h"
 #include "launch/error.h"
@@ -20,16 +21,6 @@ namespace fs = std::filesystem;
 constexpr size_t kMaxLineBytes = 1 << 16;
 constexpr const char* kTexts = "text_c10";
 constexpr const char* kTest = "testclasses.txt";
-
-bool is_file(const fs::path& path) {
-  std::error_code error;
-  return fs::is_regular_file(path, error);
-}
-
-bool is_folder(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error);
-}
 
 // Where the lists lie; empty: nowhere.
 fs::path folder_of_lists(const ClassSet& set, const fs::path& path) {

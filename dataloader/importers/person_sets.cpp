@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "dataloader/formats/file.h"
 #include "dataloader/formats/json.h"
 #include "dataloader/formats/json_items.h"
 #include "dataloader/importers/json_fields.h"
@@ -18,16 +19,6 @@ using nlohmann::json;
 
 constexpr char kNoSplit[] =
     "; caption_all.json, which many people have, is the same list without splits and cannot stand in for it";
-
-bool is_file(const fs::path& path) {
-  std::error_code error;
-  return fs::is_regular_file(path, error);
-}
-
-bool is_folder(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error);
-}
 
 // The folder itself and those in it that are called after the set.
 std::vector<fs::path> places(const PersonSet& set, const fs::path& folder) {

@@ -13,13 +13,10 @@
 #include <string>
 #include <vector>
 
-#include "comm/comm.pb.h"
 #include "comm/gradient_reducer.h"
 #include "comm/local_communicator.h"
-#include "comm/make_communicator.h"
 #include "launch/error.h"
 #include "tests/mpi/step_fixture.h"
-#include "tests/support/test_process.h"
 #include "trainer/encoders/model.h"
 #include "trainer/heads/head_losses.h"
 #include "trainer/heads/masked_words.h"
@@ -180,17 +177,7 @@ Truth whole_batch(const Setting& setting) {
   return truth;
 }
 
-class HeadsTest : public testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    CommConfig config;
-    config.set_checked(true);
-    communicator_ = make_communicator(test_process(), config).release();
-  }
-  static void TearDownTestSuite() { delete communicator_; }
-  static Communicator* communicator_;
-};
-Communicator* HeadsTest::communicator_ = nullptr;
+class HeadsTest : public StepTest {};
 
 // Muster's own step on this rank.
 class Subject {

@@ -6,12 +6,18 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
+#include <memory>
 #include <vector>
 
+#include "comm/comm.pb.h"
 #include "comm/communicator.h"
+#include "comm/make_communicator.h"
 #include "dataloader/batch.h"
 #include "dataloader/random.h"
+#include "tests/support/test_process.h"
 #include "trainer/encoders/model_config.h"
 
 namespace muster {
@@ -61,6 +67,18 @@ inline Batch rows_of_rank(const Batch& whole, const Communicator& communicator) 
   const auto cut = [&](const at::Tensor& tensor) { return tensor.narrow(0, begin, size).contiguous(); };
   return {cut(whole.images), cut(whole.tokens), cut(whole.identity), cut(whole.image_id), cut(whole.position)};
 }
+
+// The communicator of this process's world, in checked mode.
+class StepTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    CommConfig config;
+    config.set_checked(true);
+    communicator_ = make_communicator(test_process(), config);
+  }
+  static void TearDownTestSuite() { communicator_.reset(); }
+  static inline std::unique_ptr<Communicator> communicator_;
+};
 
 // max |value - truth| / max(max |truth|, floor)
 inline double relative_error(const at::Tensor& value, const at::Tensor& truth, double floor) {

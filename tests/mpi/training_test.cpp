@@ -21,15 +21,12 @@
 #include <string>
 #include <vector>
 
-#include "comm/comm.pb.h"
 #include "comm/gradient_reducer.h"
 #include "comm/local_communicator.h"
-#include "comm/make_communicator.h"
 #include "dataloader/batch.h"
 #include "dataloader/random.h"
 #include "launch/error.h"
 #include "tests/mpi/step_fixture.h"
-#include "tests/support/test_process.h"
 #include "trainer/encoders/model.h"
 #include "trainer/losses/objective.h"
 #include "trainer/optimizer.h"
@@ -177,17 +174,7 @@ class Subject {
   TrainingStep step_;
 };
 
-class TrainingTest : public testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    CommConfig config;
-    config.set_checked(true);
-    communicator_ = make_communicator(test_process(), config).release();
-  }
-  static void TearDownTestSuite() { delete communicator_; }
-  static Communicator* communicator_;
-};
-Communicator* TrainingTest::communicator_ = nullptr;
+class TrainingTest : public StepTest {};
 
 // Compares every parameter's gradient at 1, 2 and 3 chunks a rank.
 void expect_every_gradient_exact(Communicator& communicator, at::ScalarType dtype, double bound) {

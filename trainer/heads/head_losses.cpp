@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
@@ -31,7 +32,7 @@ void HeadLosses::begin(const Batch& batch, double epoch, uint64_t seed, const at
   seed_ = seed;
   references_ = references;
   if (references_.defined()) references_.requires_grad_();
-  sums_.assign(heads_.size(), 0.0);
+  sums_ = at::zeros({static_cast<int64_t>(heads_.size())}, at::kDouble);
   weights_.clear();
   const at::Tensor counts = at::empty({static_cast<int64_t>(heads_.size())}, at::kLong);
   for (size_t i = 0; i < heads_.size(); ++i) {
@@ -52,7 +53,7 @@ at::Tensor HeadLosses::forward(const Batch& rows, int64_t first) {
     at::Tensor references;
     if (heads_[i]->needs_references()) references = references_.narrow(0, first, rows.size());
     const at::Tensor sum = heads_[i]->sum(rows, references, model_, seed_);
-    sums_[i] += sum.item<double>();
+    sums_.select(0, static_cast<int64_t>(i)).add_(sum.detach());
     if (!sum.requires_grad()) continue;
     weighted = weighted.defined() ? weighted + sum * factors_[i] : sum * factors_[i];
   }
@@ -65,12 +66,10 @@ at::Tensor HeadLosses::reference_gradients() const {
 }
 
 HeadValues HeadLosses::finish() {
-  const at::Tensor sums = at::empty({static_cast<int64_t>(heads_.size())}, at::kDouble);
-  std::copy(sums_.begin(), sums_.end(), sums.data_ptr<double>());
-  communicator_.all_reduce(sums, ReduceOp::kSum, "heads.sums").wait();
+  communicator_.all_reduce(sums_, ReduceOp::kSum, "heads.sums").wait();
   HeadValues values;
   for (size_t i = 0; i < heads_.size(); ++i) {
-    values.means.push_back(sums.const_data_ptr<double>()[i] / std::max(counts_[i], 1.0));
+    values.means.push_back(sums_.const_data_ptr<double>()[i] / std::max(counts_[i], 1.0));
     values.weighted += weights_[i] * values.means.back();
   }
   return values;

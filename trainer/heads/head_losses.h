@@ -50,7 +50,7 @@ class HeadLosses {
   std::vector<double> factors_;  // weight / global count
   std::vector<double> weights_;
   std::vector<double> counts_;
-  std::vector<double> sums_;  // of this rank's chunks so far
+  at::Tensor sums_;  // [heads] float64: of this rank's chunks so far, after finish() of all ranks'
 };
 
 }  // namespace muster

@@ -3,10 +3,10 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cross_entropy_loss.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
@@ -25,12 +25,6 @@ constexpr uint64_t kFirstTensor = uint64_t{1} << 32;
 
 int64_t count_attention_heads(const MaskedWordsConfig& config, int64_t width) {
   return config.attention_heads() > 0 ? config.attention_heads() : std::max<int64_t>(1, width / 64);
-}
-
-at::Tensor to_index(const std::vector<int64_t>& values) {
-  const at::Tensor index = at::empty({static_cast<int64_t>(values.size())}, at::kLong);
-  std::copy(values.begin(), values.end(), index.data_ptr<int64_t>());
-  return index;
 }
 
 // The captions of a batch with words masked.
@@ -103,10 +97,10 @@ class MaskedWords : public Head {
     std::vector<int64_t> rows;
     for (size_t i = 0; i < masked.word.size(); ++i) rows.push_back(masked.sample[i] * tokens + masked.place[i]);
     const at::Tensor seen = up_to_end(masked.tokens.narrow(1, 0, tokens));
-    const at::Tensor context = reference_context(references), sample = to_index(masked.sample);
+    const at::Tensor context = reference_context(references), sample = at::tensor(masked.sample);
     for (size_t i = 0; i < blocks_.size(); ++i) {
       const bool last = i + 1 == blocks_.size();
-      x = last ? blocks_[i]->forward_rows(x, context, seen, to_index(rows), sample)
+      x = last ? blocks_[i]->forward_rows(x, context, seen, at::tensor(rows), sample)
                : blocks_[i]->forward(x, context, seen);
     }
     x = norm_->forward(at::gelu(dense_->forward(x)));
@@ -121,10 +115,11 @@ class MaskedWords : public Head {
     Masked masked{batch.tokens.contiguous().clone(), {}, {}, {}};
     const std::unique_ptr<bool[]> hits(new bool[static_cast<size_t>(context)]);
     std::vector<int64_t> before(static_cast<size_t>(context));
+    const at::Tensor positions = batch.position.contiguous();
     for (int64_t i = 0; i < batch.size(); ++i) {
       int64_t* ids = masked.tokens.data_ptr<int64_t>() + i * context;
       std::copy_n(ids, context, before.begin());
-      const auto position = static_cast<uint64_t>(batch.position[i].item<int64_t>());
+      const auto position = static_cast<uint64_t>(positions.const_data_ptr<int64_t>()[i]);
       mask_tokens(masking, words_, KeyedRandom(seed, position, Purpose::kMaskedWords), ids, context, hits.get());
       for (int64_t place = 0; place < context; ++place) {
         if (!hits[static_cast<size_t>(place)] || !predicted(before[static_cast<size_t>(place)])) continue;
@@ -161,7 +156,7 @@ class MaskedWords : public Head {
     if (config_.output() == MaskedWordsConfig::SEEN) {
       for (int64_t& word : words) word = std::lower_bound(seen_.begin(), seen_.end(), word) - seen_.begin();
     }
-    return to_index(words);
+    return at::tensor(words);
   }
 
   MaskedWordsConfig config_;
@@ -177,7 +172,8 @@ class MaskedWords : public Head {
 
 }  // namespace
 
-void check_masked_words(const MaskedWordsConfig& config, const ModelConfig& model, Checks& checks) {
+void check_masked_words(const MaskedWordsConfig& config, const ModelConfig& model, const TextTransformConfig& text,
+                        Checks& checks) {
   const std::string path = "heads.masked_words.";
   checks.at_least(0.0, path + "weight", config.weight(), "0: no such head");
   checks.at_least(0.0, path + "ramp_epochs", config.ramp_epochs());
@@ -189,6 +185,11 @@ void check_masked_words(const MaskedWordsConfig& config, const ModelConfig& mode
   checks.require(config.blocks() >= 1 && config.blocks() <= 4, path + "blocks", config.blocks(), "1 to 4");
   checks.require(config.reference_tokens() >= 1 && config.reference_tokens() <= 64, path + "reference_tokens",
                  config.reference_tokens(), "1 to 64");
+  if (config.weight() > 0 && (text.mask_tokens() > 0 || text.mask_one())) {
+    checks.add(
+        "heads.masked_words predicts the caption's own words, and data.text.mask_tokens or mask_one overwrites them: "
+        "set one of the two to 0");
+  }
   checks.at_least(0, path + "attention_heads", config.attention_heads(), "0: joint_width / 64");
   if (!model.has_joint_width() || config.attention_heads() < 0) return;
   const int64_t heads = count_attention_heads(config, model.joint_width());

@@ -14,6 +14,7 @@
 #include <memory>
 #include <vector>
 
+#include "dataloader/dataloader.pb.h"
 #include "dataloader/tokenizer.h"
 #include "launch/checks.h"
 #include "trainer/encoders/encoders.pb.h"
@@ -22,8 +23,10 @@
 
 namespace muster {
 
-// What is impossible, each naming its field. `model` as given: sizes that are missing are not looked at.
-void check_masked_words(const MaskedWordsConfig& config, const ModelConfig& model, Checks& checks);
+// What is impossible, each naming its field. `model` as given: sizes that are missing are not looked at. `text`: what
+// training does to captions.
+void check_masked_words(const MaskedWordsConfig& config, const ModelConfig& model, const TextTransformConfig& text,
+                        Checks& checks);
 
 // `words`: of the tokenizer whose ids the batches hold. `seen`: the ids to predict among, ascending, for SEEN; a word
 // that is not among them may be masked, but is not predicted. `model`: a resolved config.

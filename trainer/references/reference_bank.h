@@ -114,6 +114,13 @@ class ReferenceBank {
   std::string describe() const;
 
  private:
+  // Which rows the evaluated batch's samples take part in.
+  struct RowTravel {
+    std::vector<std::vector<int64_t>> asked_by;   // of each rank's samples, in their order: own rows, those of others
+                                                  // left out
+    std::vector<std::vector<int64_t>> places_at;  // sharded: of this rank's samples, by the rank that has the row
+  };
+
   template <typename T>
   ReferenceResult evaluate_as(const FeaturePair& features, const Labels& labels, double guidance);
   template <typename T>
@@ -130,7 +137,7 @@ class ReferenceBank {
   std::vector<ReferenceRange> own_rows_of(const at::Tensor& identity) const;
   void choose_active(const std::vector<ReferenceRange>& rows_of_samples);
   void update_means(const FeaturePair& features, int64_t global_rows);
-  void remember_batch(const at::Tensor& identities, const std::vector<int64_t>& rows_of_rank);
+  RowTravel row_travel() const;
   void make_gradient(int64_t rows);
 
   ReferencesConfig config_;
@@ -148,16 +155,10 @@ class ReferenceBank {
   at::Tensor mean_image_, mean_text_;       // [width] of the rows' dtype
   at::Tensor mean_updates_;                 // [1] int64
 
-  // Of the batch that was evaluated.
-  struct EvaluatedBatch {
-    int64_t rows = 0;                             // of this rank
-    std::vector<std::vector<int64_t>> asked_by;   // of each rank's samples, in their order: own rows, those of others
-                                                  // left out
-    std::vector<std::vector<int64_t>> places_at;  // sharded: of this rank's samples, by the rank that has the row
-  };
-  EvaluatedBatch batch_;
-  std::vector<int64_t> active_;  // BATCH: own rows that take part, ascending
-  at::Tensor gradient_;          // [own or active, width]
+  at::Tensor batch_identities_;      // [N] int64, of the global batch that was evaluated
+  std::vector<int64_t> batch_rows_;  // of it on each rank
+  std::vector<int64_t> active_;      // BATCH: own rows that take part, ascending
+  at::Tensor gradient_;              // [own or active, width]
   Work gradient_sum_;
   bool evaluated_ = false;     // since the last step
   bool has_gradient_ = false;  // of this batch

@@ -7,6 +7,7 @@
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -31,12 +32,6 @@ at::Tensor sum_of_units(const at::Tensor& rows) {
   return (exact / at::linalg_vector_norm(exact, 2, {1}, true).clamp_min(1e-12)).sum(0);
 }
 
-at::Tensor to_index(const std::vector<int64_t>& values) {
-  const at::Tensor index = at::empty({static_cast<int64_t>(values.size())}, at::kLong);
-  std::copy(values.begin(), values.end(), index.data_ptr<int64_t>());
-  return index;
-}
-
 std::vector<int64_t> joined(const std::vector<std::vector<int64_t>>& parts) {
   std::vector<int64_t> all;
   for (const std::vector<int64_t>& part : parts) all.insert(all.end(), part.begin(), part.end());
@@ -49,21 +44,15 @@ std::vector<int64_t> sizes(const std::vector<std::vector<int64_t>>& parts) {
   return all;
 }
 
-at::Tensor to_tensor(const std::vector<double>& values) {
-  const at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, at::kDouble);
-  std::copy(values.begin(), values.end(), tensor.data_ptr<double>());
-  return tensor;
-}
-
 // Statistics of the samples over the ranks' ranges of references.
 template <typename T>
 void combine(ReferenceCrossEntropy<T>& loss, Communicator& communicator) {
   const auto samples = static_cast<int64_t>(loss.max().size());
-  const at::Tensor maxima = at::cat({to_tensor(loss.max()), to_tensor(loss.own_max())});
+  const at::Tensor maxima = at::cat({at::tensor(loss.max()), at::tensor(loss.own_max())});
   communicator.all_reduce(maxima, ReduceOp::kMax, "references.maxima").wait();
   const double* max = maxima.const_data_ptr<double>();
   loss.rebase({max, max + samples}, {max + samples, max + 2 * samples});
-  const at::Tensor sums = at::cat({to_tensor(loss.sum()), to_tensor(loss.own_sum())});
+  const at::Tensor sums = at::cat({at::tensor(loss.sum()), at::tensor(loss.own_sum())});
   communicator.all_reduce(sums, ReduceOp::kSum, "references.sums").wait();
   const double* data = sums.const_data_ptr<double>();
   std::copy(data, data + samples, loss.sum().begin());
@@ -120,12 +109,13 @@ ReferenceResult ReferenceBank::evaluate_as(const FeaturePair& features, const La
 
   const at::Tensor identities = gather_rows(labels.identity.contiguous(), global.rows, communicator_, "references.ids");
   const std::vector<ReferenceRange> rows_of_samples = own_rows_of(identities);
-  remember_batch(identities, global.rows);
+  batch_identities_ = identities;
+  batch_rows_ = global.rows;
   const bool compact = config_.negatives() == ReferencesConfig::BATCH;
   at::Tensor columns = rows_;
   if (compact) {
     choose_active(rows_of_samples);
-    columns = rows_.index_select(0, to_index(active_));
+    columns = rows_.index_select(0, at::tensor(active_));
   }
   std::vector<ReferenceRange> own_columns;
   std::vector<double> factor;
@@ -186,54 +176,55 @@ void ReferenceBank::make_gradient(int64_t rows) {
   if (!gradient_.defined() || gradient_.size(0) != rows) gradient_ = at::empty({rows, width_}, rows_.options());
 }
 
-// Whose rows the batch's samples take part in, for what the heads ask for and give back.
-void ReferenceBank::remember_batch(const at::Tensor& identities, const std::vector<int64_t>& rows_of_rank) {
+ReferenceBank::RowTravel ReferenceBank::row_travel() const {
+  if (!evaluated_) throw std::logic_error("ReferenceBank: rows of a batch are there after evaluate()");
   const int ranks = communicator_.size(), rank = communicator_.rank();
-  batch_ = {};
-  batch_.asked_by.resize(static_cast<size_t>(ranks));
-  batch_.places_at.resize(static_cast<size_t>(ranks));
+  RowTravel travel;
+  travel.asked_by.resize(static_cast<size_t>(ranks));
+  travel.places_at.resize(static_cast<size_t>(ranks));
   std::vector<int64_t> ends = sharded_ ? split_rows(order_.size(), ranks) : std::vector<int64_t>{order_.size()};
   std::partial_sum(ends.begin(), ends.end(), ends.begin());
-  const int64_t* ids = identities.const_data_ptr<int64_t>();
+  const int64_t* ids = batch_identities_.const_data_ptr<int64_t>();
   for (int r = 0; r < ranks; ++r) {
-    const int64_t count = rows_of_rank[static_cast<size_t>(r)];
+    const int64_t count = batch_rows_[static_cast<size_t>(r)];
     for (int64_t i = 0; i < count; ++i) {
       const int64_t row = order_.row_of(ids[i]);
       const auto owner = std::upper_bound(ends.begin(), ends.end(), row) - ends.begin();
-      if (!sharded_ || owner == rank) batch_.asked_by[static_cast<size_t>(r)].push_back(row - first_row_);
-      if (r == rank && sharded_) batch_.places_at[static_cast<size_t>(owner)].push_back(i);
+      if (!sharded_ || owner == rank) travel.asked_by[static_cast<size_t>(r)].push_back(row - first_row_);
+      if (r == rank && sharded_) travel.places_at[static_cast<size_t>(owner)].push_back(i);
     }
     ids += count;
-    if (r == rank) batch_.rows = count;
   }
+  return travel;
 }
 
 at::Tensor ReferenceBank::rows_of_batch() {
-  if (!evaluated_) throw std::logic_error("ReferenceBank::rows_of_batch: evaluate() comes first");
   const at::NoGradGuard no_grad;
-  if (!sharded_) return rows_.index_select(0, to_index(batch_.asked_by[static_cast<size_t>(communicator_.rank())]));
-  const at::Tensor sent = rows_.index_select(0, to_index(joined(batch_.asked_by)));
-  const at::Tensor received = at::empty({batch_.rows, width_}, rows_.options());
-  communicator_.all_to_all(received, sent, sizes(batch_.asked_by), sizes(batch_.places_at), "references.rows").wait();
+  const RowTravel travel = row_travel();
+  if (!sharded_) return rows_.index_select(0, at::tensor(travel.asked_by[static_cast<size_t>(communicator_.rank())]));
+  const at::Tensor sent = rows_.index_select(0, at::tensor(joined(travel.asked_by)));
+  const at::Tensor received =
+      at::empty({batch_rows_[static_cast<size_t>(communicator_.rank())], width_}, rows_.options());
+  communicator_.all_to_all(received, sent, sizes(travel.asked_by), sizes(travel.places_at), "references.rows").wait();
   const at::Tensor in_order = at::empty_like(received);
-  in_order.index_copy_(0, to_index(joined(batch_.places_at)), received);
+  in_order.index_copy_(0, at::tensor(joined(travel.places_at)), received);
   return in_order;
 }
 
 void ReferenceBank::add_row_gradients(const at::Tensor& d_rows) {
-  if (!evaluated_) throw std::logic_error("ReferenceBank::add_row_gradients: evaluate() comes first");
   const at::NoGradGuard no_grad;
+  const RowTravel travel = row_travel();
   gradient_sum_.wait();  // before it, the sum over ranks would count these rows once a rank
   gradient_sum_ = Work();
-  const std::vector<int64_t> asked = joined(batch_.asked_by);
+  const std::vector<int64_t> asked = joined(travel.asked_by);
   const at::Tensor received = at::empty({static_cast<int64_t>(asked.size()), width_}, rows_.options());
   if (sharded_) {
-    const at::Tensor sent = d_rows.index_select(0, to_index(joined(batch_.places_at)));
+    const at::Tensor sent = d_rows.index_select(0, at::tensor(joined(travel.places_at)));
     communicator_
-        .all_to_all(received, sent, sizes(batch_.places_at), sizes(batch_.asked_by), "references.row_gradients")
+        .all_to_all(received, sent, sizes(travel.places_at), sizes(travel.asked_by), "references.row_gradients")
         .wait();
   } else {
-    communicator_.all_gather(received, d_rows.contiguous(), sizes(batch_.asked_by), "references.row_gradients").wait();
+    communicator_.all_gather(received, d_rows.contiguous(), sizes(travel.asked_by), "references.row_gradients").wait();
   }
   const bool compact = config_.negatives() == ReferencesConfig::BATCH;
   if (!has_gradient_) {
