@@ -109,9 +109,9 @@ TEST(Collectives, AreAllNeeded) {
   for (const int ranks : {2, 3}) {
     const Outcome complete = evaluate_without(-1, config, batch, expected, ranks);
     EXPECT_TRUE(complete.exact);
-    // Rows, identities, weights; texts, pair cosines, three statistics, values and two gradients of the first pair of
+    // Rows, identities, weights; texts, pair cosines, four statistics, values and two gradients of the first pair of
     // features; the same without pair cosines and indices of the second.
-    EXPECT_EQ(complete.calls, 3 + 8 + 6);
+    EXPECT_EQ(complete.calls, 3 + 9 + 7);
     for (int skip = 0; skip < complete.calls; ++skip) {
       const Outcome outcome = evaluate_without(skip, config, batch, expected, ranks);
       EXPECT_FALSE(outcome.exact) << "call " << skip << " '" << outcome.skipped << "' is not needed";

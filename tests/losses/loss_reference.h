@@ -115,6 +115,15 @@ inline at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& y) {
   return -(y / y.sum(1, true) * at::log_softmax(logits, 1)).sum(1);
 }
 
+// Each positive against the negatives alone.
+inline at::Tensor nt_xent(const at::Tensor& x, const at::Tensor& positive) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const at::Tensor has_negatives = positive.logical_not().any(1, true);
+  const at::Tensor negatives = x.masked_fill(positive.logical_and(has_negatives), -kInfinity);
+  const at::Tensor losses = -at::log_sigmoid(x - at::logsumexp(negatives, {1}, true));
+  return losses.masked_fill(positive.logical_not(), 0).sum(1) / positive.sum(1) * has_negatives.squeeze(1);
+}
+
 inline at::Tensor reverse_kl(const at::Tensor& logits, const at::Tensor& targets, double epsilon) {
   const at::Tensor log_p = at::log_softmax(logits, 1);
   return (log_p.exp() * (log_p - (targets + epsilon).log())).sum(1);
@@ -188,6 +197,10 @@ inline at::Tensor term_value(const Term& term, const Leaves& leaves, const at::T
     const at::Tensor x = logits(term.info_nce());
     const at::Tensor targets = chosen(term.info_nce().positives()).to(at::kDouble);
     return mean(cross_entropy(x, targets), cross_entropy(x.t(), targets)) / 2;
+  }
+  if (term.has_nt_xent()) {
+    const at::Tensor x = logits(term.nt_xent());
+    return mean(nt_xent(x, same), nt_xent(x.t(), same)) / 2;
   }
   if (term.has_sdm()) {
     const at::Tensor x = logits(term.sdm());
@@ -354,6 +367,8 @@ inline const std::vector<std::string>& objectives() {
         "term { info_nce {} }",
         "term { weight: 0.5 info_nce { positives: IDENTITY } }",
         "term { info_nce { positives: IDENTITY temperature: 0.05 } }",
+        "term { nt_xent {} }",
+        "term { weight: 0.7 nt_xent { temperature: 0.04 } }",
         "term { sdm {} }",
         "term { sdm { temperature: 0.02 epsilon: 1e-6 } }",
         "term { triplet { margin: 0.2 } }",
@@ -373,11 +388,12 @@ inline const std::vector<std::string>& objectives() {
         "term { weight: 1 info_nce {} } term { weight: 0.7 sdm { temperature: 0.02 } } term { weight: 10 triplet {} } "
         "term { weight: 0.3 sdm {} } term { weight: 2 triplet { exclude: PAIR margin: 0.4 reduction: SUM } } "
         "term { weight: 0.2 info_nce { positives: IDENTITY } } term { weight: 0.5 siglip {} } term { tal {} } "
-        "term { weight: 0.01 triplet { negatives: ALL } } ";
+        "term { weight: 0.01 triplet { negatives: ALL } } term { weight: 0.6 nt_xent {} } ";
     list.push_back(sum);
     list.push_back(sum +
                    "term { weight: 2 cmpm {} } term { pair: 'local' weight: 2 sdm {} } "
-                   "term { pair: 'local' weight: 0.4 cmpm {} } term { pair: 'local' weight: 4 tal {} }");
+                   "term { pair: 'local' weight: 0.4 cmpm {} } term { pair: 'local' weight: 4 tal {} } "
+                   "term { pair: 'local' nt_xent { temperature: 0.1 } }");
     return list;
   }();
   return all;

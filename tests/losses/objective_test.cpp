@@ -27,8 +27,9 @@ std::string refusal(const std::string& text) {
 
 TEST(Objective, RefusesWhatCannotWorkAndNamesTheField) {
   EXPECT_THAT(refusal(""), HasSubstr("objective has no term"));
-  EXPECT_THAT(refusal("term { weight: 2 }"),
-              HasSubstr("objective.term[0] names no loss: give one of info_nce, sdm, triplet, siglip, cmpm, tal"));
+  EXPECT_THAT(
+      refusal("term { weight: 2 }"),
+      HasSubstr("objective.term[0] names no loss: give one of info_nce, sdm, triplet, siglip, cmpm, tal, nt_xent"));
   EXPECT_THAT(refusal("term { info_nce {} } term { weight: nan sdm {} }"), HasSubstr("objective.term[1].weight"));
   EXPECT_THAT(refusal("term { weight: inf sdm {} }"), HasSubstr("objective.term[0].weight"));
   EXPECT_THAT(refusal("term { weight: -1 sdm {} }"), HasSubstr("objective.term[0].weight is -1"));

@@ -133,6 +133,29 @@ TEST(Tal, BoundsTheHardestTripletFromAboveAndMeetsItWhenCold) {
   EXPECT_NEAR(evaluate("term { tal { margin: 0.3 temperature: 1e-5 } }", batch, at::kDouble).value, hardest, 1e-3);
 }
 
+TEST(NtXent, OfSinglePositivesIsInfoNce) {
+  const Batch batch = make_batch(9, 6, 1000, 2);
+  const LossResult nt_xent = evaluate("term { nt_xent {} }", batch, at::kDouble);
+  const LossResult info_nce = evaluate("term { info_nce { positives: IDENTITY } }", batch, at::kDouble);
+  EXPECT_NEAR(nt_xent.value, info_nce.value, 1e-14);
+  EXPECT_LE(largest(nt_xent.gradient.pairs[0].text - info_nce.gradient.pairs[0].text), 1e-15);
+}
+
+// Positives that are as good as they can be do not push each other away, as they do in info_nce.
+TEST(NtXent, OfPerfectFeaturesIsNearZero) {
+  const at::Tensor rows = at::eye(3, at::kDouble).repeat_interleave(2, 0);
+  const Batch batch{rows, rows, at::arange(6, at::kLong).div(2, "floor"), {}, {}, {}};
+  EXPECT_NEAR(evaluate("term { nt_xent { temperature: 0.1 } }", batch, at::kDouble).value,
+              std::log1p(4 * std::exp(-10.0)), 1e-15);
+  EXPECT_GT(evaluate("term { info_nce { positives: IDENTITY temperature: 0.1 } }", batch, at::kDouble).value, 0.69);
+}
+
+TEST(NtXent, WithoutNegativesIsZero) {
+  const LossResult result = evaluate("term { nt_xent {} }", make_batch(5, 6, 1, 2), at::kDouble);
+  EXPECT_EQ(result.value, 0);
+  EXPECT_EQ(largest(result.gradient.pairs[0].image) + largest(result.gradient.pairs[0].text), 0);
+}
+
 TEST(InfoNce, OfEqualCosinesIsLogB) {
   const Batch batch = make_batch(7, 3, 100000, 2);
   batch.text.copy_(batch.text[0].clone().expand({7, 3}));

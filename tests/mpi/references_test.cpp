@@ -19,9 +19,11 @@ TEST_P(MpiReferences, EqualTheWholeBatch) {
   const double gate = GetParam() == at::kDouble ? 1e-12 : 2e-5;
   for (const char* placement : {"placement: REPLICATED", "placement: SHARDED"}) {
     for (const char* negatives : {"negatives: BANK", "negatives: BATCH"}) {
-      const ReferencesConfig config = parse(std::string(placement) + " " + negatives +
-                                            " fusion_weight: 0.7 guidance_weight: 1.3 guidance_ramp_epochs: 4");
-      for (const auto& setting : {make_setting(13, 9, 8, 3), make_setting(2, 3, 5, 4), make_setting(31, 50, 24, 5)}) {
+      ReferencesConfig config = parse(std::string(placement) + " " + negatives +
+                                      " fusion_weight: 0.7 guidance_weight: 1.3 guidance_ramp_epochs: 4");
+      for (const auto& setting : {make_setting(13, 9, 8, 3), make_setting(2, 3, 5, 4), make_setting(31, 50, 24, 5),
+                                  make_setting(17, 7, 8, 6, 3)}) {
+        config.set_per_identity(setting.per_identity);
         const Truth truth = whole_batch(setting, config, GetParam(), 1.3 * 0.25, 0.7);
         for (const auto& rows : cuts(setting.identity.size(0), communicator->size())) {
           EXPECT_LE(error_on_rank(setting, config, truth, rows, GetParam(), *communicator), gate)

@@ -68,6 +68,10 @@ class Batch:
         positives = y if kind.endswith("_identity") else np.eye(len(y), dtype=bool)
         if kind.startswith("info_nce"):
             return cross_entropy(scale * s, positives) / 2
+        if kind == "nt_xent":  # the other positives are in no denominator
+            x = scale * s
+            negatives = np.array([np.logaddexp.reduce(row[~same]) for row, same in zip(x, y)])
+            return np.array([np.logaddexp(0, n - row[same]).mean() for row, same, n in zip(x, y, negatives)]) / 2
         if kind.startswith("siglip"):
             return softplus(-np.where(positives, 1, -1) * (scale * s + bias)).sum(axis=1) / 2
         if kind == "sdm":

@@ -13,6 +13,7 @@ namespace muster {
 
 class Cmpm;
 class InfoNce;
+class NtXent;
 class Sdm;
 class Siglip;
 class Tal;
@@ -45,6 +46,7 @@ LossTerm make_loss_term(const Config& config) {
 // term must not be made.
 LossTerm describe(const Cmpm& config, const std::string& path, Checks& checks);
 LossTerm describe(const InfoNce& config, const std::string& path, Checks& checks);
+LossTerm describe(const NtXent& config, const std::string& path, Checks& checks);
 LossTerm describe(const Sdm& config, const std::string& path, Checks& checks);
 LossTerm describe(const Siglip& config, const std::string& path, Checks& checks);
 LossTerm describe(const Tal& config, const std::string& path, Checks& checks);

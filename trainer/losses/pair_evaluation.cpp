@@ -6,13 +6,15 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "trainer/losses/tile_engine.h"
 
 namespace muster {
 namespace {
 
-// The column statistics of all losses, as one tensor per way of combining: three collectives, however many losses.
+// The column statistics of all losses, as one tensor per way of combining: four collectives at most, however many
+// losses.
 class ColumnExchange {
  public:
   template <typename T>
@@ -22,10 +24,12 @@ class ColumnExchange {
       total.maxima += loss->needs().maxima;
       total.sums += loss->needs().sums;
       total.indices += loss->needs().indices;
+      total.positive_sums += loss->needs().positive_sums;
     }
     maxima_ = at::full({total.maxima, columns}, kNoCosine, at::kDouble);
     sums_ = at::zeros({total.sums, columns}, at::kDouble);
     indices_ = at::full({total.indices, columns}, kNoIndex, at::kLong);
+    positive_sums_ = at::zeros({total.positive_sums, columns}, at::kDouble);
     PairNeeds next;
     for (const auto& loss : losses) {
       statistics_.emplace_back();
@@ -34,6 +38,8 @@ class ColumnExchange {
       for (int i = 0; i < needs.sums; ++i) statistics_.back().sums.push_back(row<double>(sums_, next.sums++));
       for (int i = 0; i < needs.indices; ++i)
         statistics_.back().indices.push_back(row<int64_t>(indices_, next.indices++));
+      for (int i = 0; i < needs.positive_sums; ++i)
+        statistics_.back().positive_sums.push_back(row<double>(positive_sums_, next.positive_sums++));
     }
   }
 
@@ -53,6 +59,11 @@ class ColumnExchange {
     if (indices_.size(0) > 0) communicator.all_reduce(indices_, ReduceOp::kMin, "loss.column_indices").wait();
   }
 
+  bool has_positive_sums() const { return positive_sums_.size(0) > 0; }
+  void combine_positive_sums(Communicator& communicator) {
+    communicator.all_reduce(positive_sums_, ReduceOp::kSum, "loss.positive_sums").wait();
+  }
+
  private:
   template <typename Element>
   static Element* row(const at::Tensor& matrix, int64_t i) {
@@ -62,6 +73,7 @@ class ColumnExchange {
   at::Tensor maxima_;
   at::Tensor sums_;
   at::Tensor indices_;
+  at::Tensor positive_sums_;
   std::vector<ColumnStatistics> statistics_;
 };
 
@@ -79,11 +91,43 @@ void describe_features(const TileEngine<T>& engine, bool pair_cosines, GlobalBat
   batch.column_norm = engine.column_norms();
   batch.pair_cosine.clear();
   if (!pair_cosines) return;
-  const std::vector<double> cosines = engine.pair_cosines(batch.offset);
+  std::vector<std::pair<int64_t, int64_t>> pairs;
+  for (int64_t row = 0; row < batch.rows; ++row) pairs.emplace_back(row, batch.offset + row);
+  const std::vector<double> cosines = engine.pair_cosines(pairs);
   const at::Tensor mine = at::empty({batch.rows}, at::kDouble);
   std::copy(cosines.begin(), cosines.end(), mine.data_ptr<double>());
   const at::Tensor all = gather_rows(mine, global.rows, communicator, "loss.pair_cosines");
   batch.pair_cosine.assign(all.const_data_ptr<double>(), all.const_data_ptr<double>() + batch.columns);
+}
+
+// Some pairs at a time: where all are of one identity there are as many as similarities.
+constexpr size_t kPositivesAtOnce = 1 << 16;
+
+template <typename T>
+void visit_positives(const TileEngine<T>& engine, const PairBatch& batch, const PairLosses<T>& losses) {
+  std::vector<std::vector<int64_t>> members;  // columns of each identity
+  for (int64_t column = 0; column < batch.columns; ++column) {
+    const auto code = static_cast<size_t>(batch.identities.code[static_cast<size_t>(column)]);
+    if (code >= members.size()) members.resize(code + 1);
+    members[code].push_back(column);
+  }
+  std::vector<std::pair<int64_t, int64_t>> pairs;
+  const auto visit = [&] {
+    const std::vector<double> cosines = engine.pair_cosines(pairs);
+    for (const auto& loss : losses) {
+      if (loss->needs().positive_sums == 0) continue;
+      for (size_t i = 0; i < pairs.size(); ++i) loss->visit_positive(pairs[i].first, pairs[i].second, cosines[i]);
+    }
+    pairs.clear();
+  };
+  for (int64_t row = 0; row < batch.rows; ++row) {
+    const int32_t code = batch.identities.code[static_cast<size_t>(batch.offset + row)];
+    for (const int64_t column : members[static_cast<size_t>(code)]) {
+      pairs.emplace_back(row, column);
+      if (pairs.size() == kPositivesAtOnce) visit();
+    }
+  }
+  visit();
 }
 
 // Gradients of the lengths of this rank's raw rows, [b] each; undefined if no loss has them.
@@ -126,6 +170,10 @@ PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& text, Globa
   for (const auto& loss : losses) tiles.push_back(loss.get());
   engine.fold(tiles);
   exchange.combine(losses, communicator);
+  if (exchange.has_positive_sums()) {
+    visit_positives(engine, batch, losses);
+    exchange.combine_positive_sums(communicator);
+  }
 
   std::vector<double> shares;
   for (size_t i = 0; i < losses.size(); ++i) shares.push_back(losses[i]->finish(weights[i]));

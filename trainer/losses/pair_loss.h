@@ -7,7 +7,8 @@
 //   begin                     once
 //   fold, merge               pass 1: for each tile of cosines
 //   rebase                    once: column maxima are now those of all ranks
-//   finish                    once: column sums and indices are now those of all ranks
+//   visit_positive            once for each positive pair: column sums and indices are now those of all ranks
+//   finish                    once: column sums over positives are now those of all ranks
 //   weigh, merge_weights      pass 2: for each tile again
 //
 // Every sum has a fixed order that does not depend on the number of threads: rows within a block, blocks within a tile,
@@ -49,13 +50,15 @@ struct PairBatch {
 };
 
 // What a loss wants of the engine: how many arrays of [columns] combined over ranks by maximum, by sum, by minimum;
-// PairBatch::pair_cosine; whether it has gradients of the rows' lengths.
+// PairBatch::pair_cosine; whether it has gradients of the rows' lengths; how many arrays of [columns] that are summed
+// over positives (more than 0: visit_positive() is called) and then over ranks.
 struct PairNeeds {
   int maxima = 0;
   int sums = 0;
   int indices = 0;
   bool pair_cosine = false;
   bool norm_gradient = false;
+  int positive_sums = 0;
 };
 
 // Those arrays, owned by the engine. They start as kNoCosine, 0 and kNoIndex.
@@ -63,6 +66,7 @@ struct ColumnStatistics {
   std::vector<double*> maxima;
   std::vector<double*> sums;
   std::vector<int64_t*> indices;
+  std::vector<double*> positive_sums;
 };
 
 template <typename T>
@@ -75,6 +79,9 @@ class PairLoss : public TileLoss<T> {
 
   // The maxima are now those of all ranks; `local` holds what this rank had. Puts sums and indices on the new footing.
   virtual void rebase(const std::vector<const double*>& /*local*/) {}
+
+  // One of this rank's rows and a column of the same identity, row by row.
+  virtual void visit_positive(int64_t /*row*/, int64_t /*column*/, double /*cosine*/) {}
 
   // Statistics are complete. Returns this rank's share of the loss: its own rows and columns as anchors.
   // `weight` multiplies everything weigh() and the gradients below give, not the value.

@@ -183,11 +183,11 @@ std::vector<double> TileEngine<T>::column_norms() const {
 }
 
 template <typename T>
-std::vector<double> TileEngine<T>::pair_cosines(int64_t first_column) const {
-  std::vector<double> cosines(static_cast<size_t>(row_count_));
-  in_parallel(row_count_, kRowsPerTask, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      cosines[static_cast<size_t>(i)] = unit_rows_.cosine(i, unit_columns_, first_column + i);
+std::vector<double> TileEngine<T>::pair_cosines(const std::vector<std::pair<int64_t, int64_t>>& pairs) const {
+  std::vector<double> cosines(pairs.size());
+  in_parallel(static_cast<int64_t>(pairs.size()), kRowsPerTask, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      cosines[i] = unit_rows_.cosine(pairs[i].first, unit_columns_, pairs[i].second);
     }
   });
   return cosines;

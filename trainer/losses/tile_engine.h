@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "trainer/losses/tile_loss.h"
@@ -37,8 +38,8 @@ class TileEngine {
   std::vector<double> row_norms() const;
   std::vector<double> column_norms() const;
 
-  // Cosines of row i and column first_column + i, [b].
-  std::vector<double> pair_cosines(int64_t first_column) const;
+  // Cosines of pairs of a row and a column.
+  std::vector<double> pair_cosines(const std::vector<std::pair<int64_t, int64_t>>& pairs) const;
 
   // False if a row or column is not finite.
   bool all_finite() const { return unit_rows_.all_finite() && unit_columns_.all_finite(); }
