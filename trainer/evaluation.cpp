@@ -75,12 +75,12 @@ at::Tensor embed_images(Model& model, const EvaluationReader& reader, const std:
                         const RunSettings& settings) {
   const Evaluating evaluating(model);
   return embed_rows(numbers, settings,
-                    [&](const auto& some) { return model.encode_image(reader.images(some)).to(at::kFloat); });
+                    [&](const auto& some) { return model.encode_image(reader.images(some)).to(at::kCPU, at::kFloat); });
 }
 
 at::Tensor embed_tokens(Model& model, const at::Tensor& tokens) {
   const Evaluating evaluating(model);
-  return model.encode_text(tokens).to(at::kFloat);
+  return model.encode_text(tokens).to(at::kCPU, at::kFloat);
 }
 
 SplitEmbeddings embed_split(Model& model, const Store& store, Split split, const RunSettings& settings,

@@ -1,4 +1,6 @@
 #include <ATen/Parallel.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
 
 #include <algorithm>
 #include <array>
@@ -51,10 +53,15 @@ double global_norm(const NamedParameters& parameters) {
   std::vector<at::Tensor> gradients;
   gradients.reserve(parameters.size());
   std::vector<Block> blocks;
+  std::vector<at::Tensor> on_gpu;  // squared norms
   for (const auto& [name, parameter] : parameters) {
     if (!parameter.grad().defined()) continue;
+    if (!parameter.grad().is_cpu()) {
+      on_gpu.push_back(at::linalg_vector_norm(parameter.grad(), 2, {}, false, at::kDouble).square());
+      continue;
+    }
     const bool is_double = parameter.grad().scalar_type() == at::kDouble;
-    gradients.push_back(parameter.grad().to(at::kCPU, is_double ? at::kDouble : at::kFloat).contiguous());
+    gradients.push_back(parameter.grad().to(is_double ? at::kDouble : at::kFloat).contiguous());
     for (int64_t begin = 0; begin < gradients.back().numel(); begin += kBlock) {
       blocks.push_back({&gradients.back(), begin});
     }
@@ -71,6 +78,7 @@ double global_norm(const NamedParameters& parameters) {
   });
   double sum = 0;
   for (const double block : sums) sum += block;
+  if (!on_gpu.empty()) sum += at::stack(on_gpu).sum().item<double>();
   return std::sqrt(sum);
 }
 

@@ -41,8 +41,8 @@ Optimizer::Optimizer(NamedParameters trainable, const OptimizerConfig& config, c
   check_groups(parameters_, config_);
   for (const auto& [name, parameter] : parameters_) {
     if (!parameter.is_contiguous()) throw std::logic_error("Optimizer: parameter " + name + " is not contiguous");
-    Bundle& bundle =
-        bundle_of(config_.rate() * rate_multiplier(name, layers_, config_), weight_decay(name, parameter, config_));
+    Bundle& bundle = bundle_of(config_.rate() * rate_multiplier(name, layers_, config_),
+                               weight_decay(name, parameter, config_), parameter.device());
     bundle.parameters.push_back(parameter);
     if (config_.kind() != OptimizerConfig::SGD) {
       state_.emplace_back(name + ".exp_avg", at::zeros_like(parameter.detach()));
@@ -55,9 +55,9 @@ Optimizer::Optimizer(NamedParameters trainable, const OptimizerConfig& config, c
   }
 }
 
-Optimizer::Bundle& Optimizer::bundle_of(double rate, double decay) {
+Optimizer::Bundle& Optimizer::bundle_of(double rate, double decay, at::Device device) {
   for (Bundle& bundle : bundles_) {
-    if (bundle.rate == rate && bundle.decay == decay) return bundle;
+    if (bundle.rate == rate && bundle.decay == decay && bundle.parameters.front().device() == device) return bundle;
   }
   bundles_.emplace_back();
   bundles_.back().rate = rate;

@@ -44,7 +44,7 @@ class Optimizer {
   std::vector<std::string> describe_groups() const;
 
  private:
-  // The parameters that share a rate and a decay: one fused call.
+  // The parameters that share a rate, a decay and a device: one fused call.
   struct Bundle {
     double rate = 0;
     double decay = 0;
@@ -52,7 +52,7 @@ class Optimizer {
   };
 
   std::string describe_layers() const;
-  Bundle& bundle_of(double rate, double decay);
+  Bundle& bundle_of(double rate, double decay, at::Device device);
   void update(Bundle& bundle, const std::vector<at::Tensor>& gradients, double rate);
 
   NamedParameters parameters_;
@@ -63,7 +63,8 @@ class Optimizer {
 };
 
 // The Euclidean norm of all gradients together. Squares are summed in double in fixed blocks and a fixed order: the
-// same bits at any number of threads. A parameter without a gradient counts as zero.
+// same bits at any number of threads; on a GPU by LibTorch's kernels, in double, gradient by gradient. A parameter
+// without a gradient counts as zero.
 double global_norm(const NamedParameters& parameters);
 
 }  // namespace muster

@@ -25,7 +25,7 @@ namespace muster {
 namespace {
 
 at::Tensor unit(const at::Tensor& rows) {
-  const at::Tensor exact = rows.to(at::kFloat);
+  const at::Tensor exact = rows.to(at::kCPU, at::kFloat);
   return exact / at::linalg_vector_norm(exact, 2, {1}, true).clamp_min(1e-12);
 }
 

@@ -94,7 +94,8 @@ void broadcast_tensors(const NamedTensors& tensors, Communicator& communicator, 
 void check_replicas_equal(const NamedTensors& tensors, int64_t step, Communicator& communicator) {
   uint64_t hash = 0;
   for (const auto& [name, tensor] : tensors) {
-    hash = hash * 0x9E3779B97F4A7C15u + xxh3_64(tensor.const_data_ptr(), tensor.nbytes());
+    const at::Tensor host = tensor.to(at::kCPU);
+    hash = hash * 0x9E3779B97F4A7C15u + xxh3_64(host.const_data_ptr(), host.nbytes());
   }
   int64_t own = 0;
   std::memcpy(&own, &hash, sizeof own);

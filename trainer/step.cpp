@@ -52,6 +52,14 @@ Features join(const std::vector<Features>& chunks) {
   return joined;
 }
 
+Features moved(const Features& features, at::Device device) {
+  Features moved;
+  for (const FeaturePair& pair : features.pairs) {
+    moved.pairs.push_back({pair.name, pair.image.to(device), pair.text.to(device)});
+  }
+  return moved;
+}
+
 // The objective's gradients are final before backward, and no hook tells the reducer so: the bucket that holds them,
 // the first of all, would wait for finish().
 void arm_reducer(GradientReducer& reducer, const NamedParameters& own, const NamedParameters& trainable) {
@@ -101,6 +109,7 @@ TrainingStep::TrainingStep(Model& model, LossObjective& objective, NamedParamete
                            Optimizer& optimizer, Communicator& communicator, const StepOptions& options,
                            ReferenceBank* references, HeadLosses* heads)
     : model_(model),
+      device_(model.device()),
       objective_(objective),
       trainable_(std::move(trainable)),
       reducer_(reducer),
@@ -125,7 +134,7 @@ std::vector<std::string> TrainingStep::term_names() const {
 
 Features TrainingStep::forward(const Batch& batch) {
   const TraceSpan span(options_.trace, "forward", {"rows", batch.size()});
-  const Bf16Scope precision(options_.bf16);
+  const Bf16Scope precision(options_.bf16, device_.type());
   return model_.forward(batch, options_.seed);
 }
 
@@ -162,11 +171,13 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
   return {loss.value, loss.terms, norm, reducer_.exposed_seconds()};
 }
 
-LossResult TrainingStep::evaluate(const Features& features, const Batch& batch, const Progress& progress) {
+LossResult TrainingStep::evaluate(const Features& made, const Batch& batch, const Progress& progress) {
   const TraceSpan span(options_.trace, "loss");
+  const Features features = moved(made, at::kCPU);
   const Labels labels{batch.identity, batch.image_id, batch.position, {}};
   LossResult loss = objective_.evaluate(features, labels, progress, communicator_);
   if (references_ != nullptr) add_references(features, labels, progress, loss);
+  loss.gradient = moved(loss.gradient, device_);
   return loss;
 }
 
@@ -191,7 +202,7 @@ void TrainingStep::begin_heads(const Batch& batch, const Progress& progress) {
 at::Tensor TrainingStep::head_losses(const Batch& rows, int64_t first) {
   if (heads_ == nullptr) return {};
   const TraceSpan span(options_.trace, "heads", {"rows", rows.size()});
-  const Bf16Scope precision(options_.bf16);
+  const Bf16Scope precision(options_.bf16, device_.type());
   return heads_->forward(rows, first);
 }
 

@@ -58,13 +58,14 @@ class TrainingStep {
 
  private:
   Features forward(const Batch& batch);
-  LossResult evaluate(const Features& features, const Batch& batch, const Progress& progress);
+  LossResult evaluate(const Features& made, const Batch& batch, const Progress& progress);
   void add_references(const Features& features, const Labels& labels, const Progress& progress, LossResult& loss);
   void begin_heads(const Batch& batch, const Progress& progress);
   at::Tensor head_losses(const Batch& rows, int64_t first);
   void finish_heads(LossResult& loss);
 
   Model& model_;
+  at::Device device_;  // the model's
   LossObjective& objective_;
   NamedParameters trainable_;
   GradientReducer& reducer_;

@@ -4,6 +4,7 @@
 #include <google/protobuf/text_format.h>
 
 #include <ATen/ops/scalar_tensor.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <chrono>
@@ -21,6 +22,7 @@
 #include "launch/signals.h"
 #include "trainer/checkpoint.h"
 #include "trainer/checkpoint_layout.h"
+#include "trainer/device_loader.h"
 #include "trainer/evaluation.h"
 #include "trainer/head_start.h"
 #include "trainer/optimizer.h"
@@ -43,6 +45,16 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+std::shared_ptr<Model> on_device(std::shared_ptr<Model> model, at::Device device) {
+  model->to(device);
+  return model;
+}
+
+Heads on_device(Heads heads, at::Device device) {
+  for (const auto& head : heads) head->to(device);
+  return heads;
+}
+
 int64_t count_steps(const TrainConfig& config, int64_t steps_per_epoch) {
   if (config.has_steps()) return config.steps();
   return static_cast<int64_t>(std::ceil(config.epochs() * static_cast<double>(steps_per_epoch)));
@@ -53,17 +65,18 @@ int64_t count_steps(const TrainConfig& config, int64_t steps_per_epoch) {
 class Trainer::Impl {
  public:
   Impl(const RunSettings& settings, const std::string& config, const TrainingStores& stores, const std::string& run_dir,
-       Communicator& communicator, const std::function<NamedTensors()>& initial_weights, const TraceRequest& trace)
+       Communicator& communicator, const std::function<NamedTensors()>& initial_weights, const TraceRequest& trace,
+       at::Device device)
       : settings_(settings),
         config_(config),
         stores_(stores),
         run_dir_(run_dir),
         communicator_(communicator),
         recorder_(trace.recorder),
-        model_(make_model(settings.model, train_.seed())),
+        model_(on_device(make_model(settings.model, train_.seed()), device)),
         objective_(settings.objective),
         tokenizer_(make_tokenizer(settings.data.tokenizer())),
-        heads_(make_heads(settings, stores, *tokenizer_)),
+        heads_(on_device(make_heads(settings, stores, *tokenizer_), device)),
         trainable_(take_trainable(*model_, objective_, train_.optimizer(), heads_)),
         optimizer_(trainable_, train_.optimizer(), model_->layers_above()),
         reducer_(trainable_, communicator, settings.comm.bucket_bytes()),
@@ -92,6 +105,7 @@ class Trainer::Impl {
     const Shard shard{communicator.rank(), communicator.size()};
     loader_.emplace(stores, settings.data, input_size(settings.model), *tokenizer_,
                     SampleStream{train_.seed(), train_.global_batch(), shard, state_.step(), total_steps_}, recorder_);
+    batches_.emplace(*loader_, device, total_steps_ - state_.step());
   }
 
   bool run(int64_t stop_after) {
@@ -141,20 +155,33 @@ class Trainer::Impl {
 
   Batch next_batch() {
     const TraceSpan span(recorder_, "data");
-    return loader_->next();
+    return batches_->next();
   }
 
   StepResult train_step() {
     const Batch batch = next_batch();
     const Progress progress{state_.step(), epoch()};
     model_->train();
-    StepResult result = step_.run(batch, progress, schedule_.factor(state_.step()));
+    StepResult result = run_in_memory(batch, progress);
     if (average_) average_->update(state_.step());
     reduce_wait_ += result.reduce_wait_seconds;
     communicator_.step_done(state_.step() + 1);
     state_.set_step(state_.step() + 1);
     state_.set_samples_seen(state_.samples_seen() + train_.global_batch());
     return result;
+  }
+
+  StepResult run_in_memory(const Batch& batch, const Progress& progress) {
+    try {
+      return step_.run(batch, progress, schedule_.factor(state_.step()));
+    } catch (const c10::OutOfMemoryError&) {
+      const int64_t rows = train_.chunk() > 0 ? std::min(train_.chunk(), batch.size()) : batch.size();
+      throw ConfigError(fmt::format(
+          "out of GPU memory in step {} with {} rows a forward; {}; nothing was saved since the last checkpoint",
+          state_.step() + 1, rows,
+          rows > 1 ? fmt::format("set train.chunk={}, which changes no result", (rows + 1) / 2)
+                   : "one row is the least: take a smaller model, or train.precision=BF16"));
+    }
   }
 
   double epoch() const { return static_cast<double>(state_.step()) / static_cast<double>(steps_per_epoch_); }
@@ -174,7 +201,7 @@ class Trainer::Impl {
     record.rate = train_.optimizer().rate() * schedule_.factor(state_.step() - 1);
     record.logit_scale = objective_.logit_scale();
     record.samples_per_second = steps * static_cast<double>(train_.global_batch()) / elapsed;
-    record.data_wait_share = (loader_->waited_seconds() - data_wait_before_) / elapsed;
+    record.data_wait_share = (batches_->waited_seconds() - data_wait_before_) / elapsed;
     record.comm_wait_share = reduce_wait_ / elapsed;
     record.eta_seconds = elapsed / steps * static_cast<double>(total_steps_ - state_.step());
     if (metrics_) {
@@ -187,7 +214,7 @@ class Trainer::Impl {
   void start_interval() {
     interval_start_ = Clock::now();
     interval_first_step_ = state_.step();
-    data_wait_before_ = loader_->waited_seconds();
+    data_wait_before_ = batches_->waited_seconds();
     reduce_wait_ = 0;
   }
 
@@ -367,6 +394,7 @@ class Trainer::Impl {
   ProgressPrinter printer_{communicator_.size() == 1};
   std::optional<StepTrace> trace_;
   std::optional<Loader> loader_;
+  std::optional<DeviceLoader> batches_;  // of the loader
 
   Clock::time_point interval_start_;
   int64_t interval_first_step_ = 0;
@@ -376,8 +404,8 @@ class Trainer::Impl {
 
 Trainer::Trainer(const RunSettings& settings, const std::string& config, const TrainingStores& stores,
                  const std::string& run_dir, Communicator& communicator,
-                 const std::function<NamedTensors()>& initial_weights, const TraceRequest& trace)
-    : impl_(std::make_unique<Impl>(settings, config, stores, run_dir, communicator, initial_weights, trace)) {}
+                 const std::function<NamedTensors()>& initial_weights, const TraceRequest& trace, at::Device device)
+    : impl_(std::make_unique<Impl>(settings, config, stores, run_dir, communicator, initial_weights, trace, device)) {}
 Trainer::~Trainer() = default;
 bool Trainer::run(int64_t stop_after) {
   return impl_->run(stop_after);

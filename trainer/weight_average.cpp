@@ -18,7 +18,13 @@ double decay_after(int64_t updates, const EmaConfig& config) {
   return std::min(config.decay(), (1 + n) / (10 + n));
 }
 
-void exchange_bytes(const at::Tensor& a, const at::Tensor& b) {
+void exchange_values(const at::Tensor& a, const at::Tensor& b) {
+  if (!a.is_cpu()) {
+    const at::Tensor kept = a.clone();
+    a.copy_(b);
+    b.copy_(kept);
+    return;
+  }
   auto* const left = static_cast<std::byte*>(a.mutable_data_ptr());
   auto* const right = static_cast<std::byte*>(b.mutable_data_ptr());
   at::parallel_for(0, static_cast<int64_t>(a.nbytes()), kGrainBytes,
@@ -39,7 +45,7 @@ void WeightAverage::update(int64_t updates) {
 }
 
 void WeightAverage::exchange() {
-  for (size_t i = 0; i < weights_.size(); ++i) exchange_bytes(weights_[i].second, average_[i].second);
+  for (size_t i = 0; i < weights_.size(); ++i) exchange_values(weights_[i].second, average_[i].second);
 }
 
 }  // namespace muster

@@ -268,7 +268,7 @@ TEST_F(ClipModel, Bf16IsNearFloat32AndWeightsStayFloat32) {
     model->zero_grad();
     Features features;
     {
-      const Bf16Scope precision(bf16);
+      const Bf16Scope precision(bf16, at::kCPU);
       features = model->forward(batch, 17);
     }
     EXPECT_EQ(features.pairs[0].image.scalar_type(), at::kFloat);

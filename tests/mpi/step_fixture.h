@@ -82,7 +82,7 @@ class StepTest : public testing::Test {
 
 // max |value - truth| / max(max |truth|, floor)
 inline double relative_error(const at::Tensor& value, const at::Tensor& truth, double floor) {
-  const double error = (value.detach().to(at::kDouble) - truth.detach()).abs().max().item<double>();
+  const double error = (value.detach().to(at::kCPU, at::kDouble) - truth.detach()).abs().max().item<double>();
   return error / std::max({truth.detach().abs().max().item<double>(), floor, 1e-300});
 }
 

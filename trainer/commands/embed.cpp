@@ -42,8 +42,8 @@ void embed(const EmbedArguments& arguments, Process& process) {
   const Store store(arguments.store);
   const Split split = split_from_name(arguments.split);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, CommConfig());
-  const TrainedRun run =
-      load_trained_run(arguments.run_dir, arguments.checkpoint, weights_from_name(arguments.weights), *communicator);
+  const TrainedRun run = load_trained_run(arguments.run_dir, arguments.checkpoint, weights_from_name(arguments.weights),
+                                          process, *communicator);
   const SplitEmbeddings rows = embed_split(*run.model, store, split, run.settings, *communicator);
   const auto images = static_cast<int64_t>(rows.images.size()), captions = static_cast<int64_t>(rows.captions.size());
   const NamedTensors tensors = {

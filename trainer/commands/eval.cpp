@@ -81,8 +81,8 @@ void evaluate_run(const EvalArguments& arguments, Process& process) {
   const Store store(arguments.store);
   const Split split = split_from_name(arguments.split);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, CommConfig());
-  const TrainedRun run =
-      load_trained_run(arguments.run_dir, arguments.checkpoint, weights_from_name(arguments.weights), *communicator);
+  const TrainedRun run = load_trained_run(arguments.run_dir, arguments.checkpoint, weights_from_name(arguments.weights),
+                                          process, *communicator);
   if (split == Split::kVal && trains_on_val(run.settings.data)) {
     log_warning(fmt::format("{} was trained on val (data.train_splits)", arguments.run_dir));
   }
@@ -116,8 +116,8 @@ void show_best_on_test(const EvalArguments& arguments, Process& process) {
   const std::unique_ptr<Communicator> communicator = make_communicator(process, CommConfig());
   std::vector<EvaluationRecord> records;
   for (const int64_t step : kept_steps(arguments.run_dir, *communicator)) {
-    const TrainedRun run =
-        load_trained_run(arguments.run_dir, std::to_string(step), weights_from_name(arguments.weights), *communicator);
+    const TrainedRun run = load_trained_run(arguments.run_dir, std::to_string(step),
+                                            weights_from_name(arguments.weights), process, *communicator);
     const SplitEmbeddings embeddings =
         embed_split(*run.model, store, Split::kTest, run.settings, *communicator, rule_of(arguments));
     records.push_back(evaluate_embeddings(embeddings, Split::kTest, step, *communicator));

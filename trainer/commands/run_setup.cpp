@@ -17,6 +17,7 @@
 #include "launch/log.h"
 #include "trainer/checkpoint.h"
 #include "trainer/checkpoint_layout.h"
+#include "trainer/device.h"
 #include "trainer/losses/objective.h"
 #include "trainer/replica.h"
 #include "trainer/run_folder.h"
@@ -91,7 +92,7 @@ StoredWeights read_weights(const std::string& run_dir, const std::string& checkp
 }
 
 TrainedRun load_trained_run(const std::string& run_dir, const std::string& checkpoint, Weights weights,
-                            Communicator& communicator) {
+                            const Process& process, Communicator& communicator) {
   const std::string text = read_run_config(run_dir);
   const RunConfig config = load_run_config(config_path(run_dir), {});
   TrainedRun run{to_settings(config), text, make_model(config.model(), config.train().seed()), 0, ""};
@@ -107,6 +108,7 @@ TrainedRun load_trained_run(const std::string& run_dir, const std::string& check
   run.step = std::stoll(broadcast_string(step, communicator, "checkpoint step"));
   broadcast_tensors(tensors, communicator, "weights");
   run.store_fingerprint = broadcast_string(run.store_fingerprint, communicator, "store fingerprint");
+  run.model->to(choose_device(config.train().device(), process));
   run.model->eval();
   return run;
 }

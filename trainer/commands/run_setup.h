@@ -52,9 +52,10 @@ struct TrainedRun {
   std::string store_fingerprint;  // of the store it was trained on
 };
 
-// Collective: rank 0 reads. Errors and arguments as read_weights(). ConfigError: no run.
+// Collective: rank 0 reads. The model is put on the device that its config names (choose_device()). Errors and
+// arguments as read_weights(). ConfigError: no run.
 TrainedRun load_trained_run(const std::string& run_dir, const std::string& checkpoint, Weights weights,
-                            Communicator& communicator);
+                            const Process& process, Communicator& communicator);
 
 // Collective. The steps of the checkpoints that a run has kept, ascending. ConfigError: no run, no checkpoint.
 std::vector<int64_t> kept_steps(const std::string& run_dir, Communicator& communicator);

@@ -120,7 +120,8 @@ Gallery open_gallery(const SearchRequest& request, const std::string& command, c
                                   splits_with_images(*gallery.store)));
   }
   LocalCommunicator alone;
-  gallery.run = load_trained_run(request.run_dir, request.checkpoint, weights_from_name(request.weights), alone);
+  gallery.run =
+      load_trained_run(request.run_dir, request.checkpoint, weights_from_name(request.weights), process, alone);
   gallery.encoder = std::make_unique<QueryEncoder>(*gallery.run.model, gallery.run.settings);
   for (const std::string& words : queries) gallery.encoder->encode(words);
   std::unique_ptr<Refining> refining;

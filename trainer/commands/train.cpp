@@ -19,6 +19,7 @@
 #include "trainer/commands/initial_weights.h"
 #include "trainer/commands/open_stores.h"
 #include "trainer/commands/run_setup.h"
+#include "trainer/device.h"
 #include "trainer/run_folder.h"
 #include "trainer/trainer.h"
 
@@ -62,11 +63,13 @@ void train(const TrainArguments& arguments, Process& process) {
     check_continues(arguments.run_dir, print_run_config(there), text);
   }
   const OpenStores open(arguments.stores);
+  const at::Device device = choose_device(config.train().device(), process);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm());
   communicator->record_to(trace.recorder);
   std::function<NamedTensors()> initial_weights;
   if (config.train().init().has_run()) initial_weights = [&] { return read_initial_weights(config); };
-  Trainer trainer(to_settings(config), text, open.stores(), arguments.run_dir, *communicator, initial_weights, trace);
+  Trainer trainer(to_settings(config), text, open.stores(), arguments.run_dir, *communicator, initial_weights, trace,
+                  device);
   if (!trainer.run(arguments.stop_after)) {
     throw Error(ExitCode::kStoppedAfterSave,
                 fmt::format("stopped at step {} of {} as asked, after saving; the same command continues",

@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "launch/error.h"
+#include "trainer/encoders/host_to_device.h"
 
 namespace muster {
 namespace {
@@ -81,9 +82,11 @@ at::Tensor ImageTower::forward(const at::Tensor& images, const DropoutKey& dropo
                                   fmt::join(images.sizes(), ", "), height_, width_pixels_));
   }
   const int64_t batch = images.size(0);
-  const at::Tensor patches = patch_->forward(unfold(images).to(projection_.scalar_type()));
+  const at::Tensor patches =
+      patch_->forward(unfold(host_to_device(images, projection_.device())).to(projection_.scalar_type()));
   const at::Tensor tokens = at::cat({class_embedding_.expand({batch, 1, -1}), patches}, 1) + position_embedding_;
-  const at::Tensor class_rows = at::arange(batch, at::kLong).mul_(tokens.size(1));
+  const at::Tensor class_rows =
+      at::arange(batch, tokens.options().dtype(at::kLong).requires_grad(false)).mul_(tokens.size(1));
   const at::Tensor features = blocks_->forward(pre_norm_->forward(tokens), dropout, 0, class_rows);
   return at::matmul(post_norm_->forward(features), projection_).to(projection_.scalar_type());
 }
@@ -114,14 +117,16 @@ TextTower::Embedded TextTower::embed(const at::Tensor& tokens) const {
   }
   const EndTokens ends = find_end_tokens(tokens.contiguous(), token_embedding_.size(0));
   // Its sparse gradient is added to the rows of the batch's tokens; a dense one would be as large as the table.
-  const at::Tensor embedded = at::embedding(token_embedding_, tokens.narrow(1, 0, ends.used), /*padding_idx=*/-1,
-                                            /*scale_grad_by_freq=*/false, /*sparse=*/true);
+  const at::Tensor embedded =
+      at::embedding(token_embedding_, host_to_device(tokens.narrow(1, 0, ends.used), token_embedding_.device()),
+                    /*padding_idx=*/-1,
+                    /*scale_grad_by_freq=*/false, /*sparse=*/true);
   return {ends.places, embedded + position_embedding_.narrow(0, 0, ends.used)};
 }
 
 at::Tensor TextTower::forward(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer) const {
   const auto [ends, x] = embed(tokens);
-  const at::Tensor rows = at::arange(x.size(0), at::kLong).mul_(x.size(1)).add_(ends);
+  const at::Tensor rows = host_to_device(at::arange(x.size(0), at::kLong).mul_(x.size(1)).add_(ends), x.device());
   const at::Tensor features = final_norm_->forward(blocks_->forward(x, dropout, first_layer, rows));
   return at::matmul(features, projection_).to(projection_.scalar_type());
 }

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 
 #include "dataloader/random.h"
+#include "trainer/encoders/host_to_device.h"
 #include "trainer/encoders/keyed_fill.h"
 
 namespace muster {
@@ -23,7 +24,7 @@ at::Tensor add_with_dropout(const at::Tensor& x, const at::Tensor& branch, const
       fill_dropout(fill, key.rate, kept, values + row * elements, elements);
     }
   });
-  return at::addcmul(x, branch, mask.to(branch.options()));
+  return at::addcmul(x, branch, host_to_device(mask, branch.device()).to(branch.scalar_type()));
 }
 
 }  // namespace muster

@@ -26,6 +26,8 @@ class Model : public torch::nn::Module {
   virtual Features forward(const Batch& batch, uint64_t seed) = 0;
 
   // One tower alone, for evaluation: images [b,3,H,W] -> [b,d]; tokens [b,L] int64 on the CPU -> [b,d]. No dropout.
+  // Here and above, images may lie on the CPU or on the model's device, all else of a batch lies on the CPU; what comes
+  // back is on the model's device.
   virtual at::Tensor encode_image(const at::Tensor& images) = 0;
   virtual at::Tensor encode_text(const at::Tensor& tokens) = 0;
 
@@ -34,6 +36,9 @@ class Model : public torch::nn::Module {
   virtual at::Tensor text_tokens(const Batch& batch, uint64_t seed) = 0;
   // The parameter [vocabulary, w] that the text tower takes its tokens from, for heads that share it.
   virtual at::Tensor token_embedding() const = 0;
+
+  // Where the parameters are: on the CPU until somebody moves them (torch::nn::Module::to).
+  at::Device device() const { return token_embedding().device(); }
 
   // Of each parameter, by name: how many layers of its tower lie between it and the features. 0 behind the last block,
   // 1 in the last block, blocks + 1 for embeddings.

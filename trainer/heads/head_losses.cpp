@@ -32,7 +32,7 @@ void HeadLosses::begin(const Batch& batch, double epoch, uint64_t seed, const at
   seed_ = seed;
   references_ = references;
   if (references_.defined()) references_.requires_grad_();
-  sums_ = at::zeros({static_cast<int64_t>(heads_.size())}, at::kDouble);
+  sums_ = at::zeros({static_cast<int64_t>(heads_.size())}, at::TensorOptions(at::kDouble).device(model_.device()));
   weights_.clear();
   const at::Tensor counts = at::empty({static_cast<int64_t>(heads_.size())}, at::kLong);
   for (size_t i = 0; i < heads_.size(); ++i) {
@@ -51,7 +51,7 @@ at::Tensor HeadLosses::forward(const Batch& rows, int64_t first) {
   for (size_t i = 0; i < heads_.size() && rows.size() > 0; ++i) {
     const at::AutoGradMode graph(factors_[i] > 0);  // a weight of 0: the value alone
     at::Tensor references;
-    if (heads_[i]->needs_references()) references = references_.narrow(0, first, rows.size());
+    if (heads_[i]->needs_references()) references = references_.narrow(0, first, rows.size()).to(model_.device());
     const at::Tensor sum = heads_[i]->sum(rows, references, model_, seed_);
     sums_.select(0, static_cast<int64_t>(i)).add_(sum.detach());
     if (!sum.requires_grad()) continue;
@@ -66,6 +66,7 @@ at::Tensor HeadLosses::reference_gradients() const {
 }
 
 HeadValues HeadLosses::finish() {
+  sums_ = sums_.to(at::kCPU);
   communicator_.all_reduce(sums_, ReduceOp::kSum, "heads.sums").wait();
   HeadValues values;
   for (size_t i = 0; i < heads_.size(); ++i) {

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "dataloader/token_masking.h"
+#include "trainer/encoders/host_to_device.h"
 #include "trainer/heads/reconstruction_block.h"
 
 namespace muster {
@@ -96,16 +97,19 @@ class MaskedWords : public Head {
     const int64_t tokens = x.size(1);
     std::vector<int64_t> rows;
     for (size_t i = 0; i < masked.word.size(); ++i) rows.push_back(masked.sample[i] * tokens + masked.place[i]);
-    const at::Tensor seen = up_to_end(masked.tokens.narrow(1, 0, tokens));
-    const at::Tensor context = reference_context(references), sample = at::tensor(masked.sample);
+    const at::Device device = x.device();
+    const at::Tensor seen = host_to_device(up_to_end(masked.tokens.narrow(1, 0, tokens)), device);
+    const at::Tensor context = reference_context(references);
+    const at::Tensor sample = host_to_device(at::tensor(masked.sample), device);
+    const at::Tensor hits = host_to_device(at::tensor(rows), device);
     for (size_t i = 0; i < blocks_.size(); ++i) {
       const bool last = i + 1 == blocks_.size();
-      x = last ? blocks_[i]->forward_rows(x, context, seen, at::tensor(rows), sample)
-               : blocks_[i]->forward(x, context, seen);
+      x = last ? blocks_[i]->forward_rows(x, context, seen, hits, sample) : blocks_[i]->forward(x, context, seen);
     }
     x = norm_->forward(at::gelu(dense_->forward(x)));
     const at::Tensor logits = at::linear(x, weight_.defined() ? weight_ : model.token_embedding(), bias_);
-    return at::cross_entropy_loss(logits.to(bias_.scalar_type()), targets(masked.word), {}, at::Reduction::Sum);
+    return at::cross_entropy_loss(logits.to(bias_.scalar_type()), host_to_device(targets(masked.word), device), {},
+                                  at::Reduction::Sum);
   }
 
  private:
