@@ -7,11 +7,13 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 
 #include "dataloader/evaluation_reader.h"
 #include "dataloader/split_captions.h"
 #include "dataloader/tokenizer.h"
 #include "launch/error.h"
+#include "trainer/retrieval/identity_means.h"
 
 namespace muster {
 namespace {
@@ -23,6 +25,16 @@ void add_captions(const Store& store, SplitEmbeddings& embeddings) {
       embeddings.caption_images.push_back(image);
     }
   }
+}
+
+void check_classes(const Store& store, Split split, const std::vector<int64_t>& images) {
+  std::set<int64_t> classes;
+  for (const int64_t image : images) classes.insert(store.identity(image));
+  if (classes.size() < images.size()) return;
+  throw DataError(
+      fmt::format("{}: each of the {} images of split {} is the only one of its identity, so there are no classes; "
+                  "import the set with an identity column, or leave out --positives class",
+                  store.path(), images.size(), split_name(split)));
 }
 
 // Evaluation mode, without graphs, for as long as it lives.
@@ -84,7 +96,7 @@ at::Tensor embed_tokens(Model& model, const at::Tensor& tokens) {
 }
 
 SplitEmbeddings embed_split(Model& model, const Store& store, Split split, const RunSettings& settings,
-                            const Communicator& communicator, PositiveRule positives) {
+                            Communicator& communicator, PositiveRule positives) {
   SplitEmbeddings embeddings;
   embeddings.images = store.images_of(split);
   embeddings.positives = positives;
@@ -94,6 +106,7 @@ SplitEmbeddings embed_split(Model& model, const Store& store, Split split, const
                                 store.path(), split_name(split), embeddings.images.size(),
                                 splits_with_captions(store)));
   }
+  if (positives == PositiveRule::kClass) check_classes(store, split, embeddings.images);
   const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(settings.data.tokenizer());
   const EvaluationReader reader(store, settings.data, input_size(settings.model), *tokenizer);
   const Shard shard{communicator.rank(), communicator.size()};
@@ -106,7 +119,20 @@ SplitEmbeddings embed_split(Model& model, const Store& store, Split split, const
 
   embeddings.image_rows.identity = labels_of(embeddings.images, images, embeddings, store);
   embeddings.text_rows.identity = labels_of(embeddings.caption_images, captions, embeddings, store);
+  if (positives == PositiveRule::kClass) embeddings.text_rows = identity_means(embeddings.text_rows, communicator);
   return embeddings;
+}
+
+std::string positives_name(PositiveRule rule) {
+  switch (rule) {
+    case PositiveRule::kIdentity:
+      return "identity";
+    case PositiveRule::kImage:
+      return "image";
+    case PositiveRule::kClass:
+      return "class";
+  }
+  return "";
 }
 
 EvaluationRecord evaluate_embeddings(const SplitEmbeddings& embeddings, Split split, int64_t step,
@@ -114,7 +140,7 @@ EvaluationRecord evaluate_embeddings(const SplitEmbeddings& embeddings, Split sp
   EvaluationRecord record;
   record.step = step;
   record.split = split_name(split);
-  record.positives = embeddings.positives == PositiveRule::kImage ? "image" : "identity";
+  record.positives = positives_name(embeddings.positives);
   const BothDirections figures = evaluate_retrieval(embeddings.text_rows, embeddings.image_rows, communicator);
   record.text_to_image = figures.text_to_image;
   record.image_to_text = figures.image_to_text;

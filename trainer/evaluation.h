@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "comm/communicator.h"
@@ -16,17 +17,19 @@
 namespace muster {
 
 // What makes a gallery item right for a query: that both are of one identity, or of one image (COCO, Flickr30k: an
-// image and its five captions, whoever is in it).
-enum class PositiveRule { kIdentity, kImage };
+// image and its five captions, whoever is in it). kClass: the same identity, with one text for each, the mean of its
+// captions (identity_means.h; CUB, Flowers).
+enum class PositiveRule { kIdentity, kImage, kClass };
+std::string positives_name(PositiveRule rule);  // "identity", "image", "class"
 
 // All images and captions of a split, and this rank's rows of their embeddings: images and captions are cut over the
 // ranks by split_rows(), in order.
 struct SplitEmbeddings {
-  std::vector<int64_t> images;          // image numbers of the whole split
-  std::vector<int64_t> captions;        // caption numbers of the whole split
-  std::vector<int64_t> caption_images;  // the image number of each caption
-  EmbeddingRows image_rows;             // this rank's
-  EmbeddingRows text_rows;
+  std::vector<int64_t> images;                       // image numbers of the whole split
+  std::vector<int64_t> captions;                     // caption numbers of the whole split
+  std::vector<int64_t> caption_images;               // the image number of each caption
+  EmbeddingRows image_rows;                          // this rank's
+  EmbeddingRows text_rows;                           // kClass: of the classes, not of the captions
   PositiveRule positives = PositiveRule::kIdentity;  // what the rows' `identity` is
 
   // The rows' `identity` of an image and its captions.
@@ -45,10 +48,11 @@ at::Tensor embed_images(Model& model, const EvaluationReader& reader, const std:
 // The same of token ids [n,L].
 at::Tensor embed_tokens(Model& model, const at::Tensor& tokens);
 
-// Collective in its effect only: no communication. The model is put into evaluation mode and back. DataError if the
-// split has no images or no captions.
+// Collective; ranks communicate for kClass alone. The model is put into evaluation mode and back. DataError if the
+// split has no images or no captions; for kClass also if each image is the only one of its identity: a store that was
+// imported without identities.
 SplitEmbeddings embed_split(Model& model, const Store& store, Split split, const RunSettings& settings,
-                            const Communicator& communicator, PositiveRule positives = PositiveRule::kIdentity);
+                            Communicator& communicator, PositiveRule positives = PositiveRule::kIdentity);
 
 // Collective. Both directions.
 EvaluationRecord evaluate_embeddings(const SplitEmbeddings& embeddings, Split split, int64_t step,

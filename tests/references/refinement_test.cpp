@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 
@@ -21,6 +22,7 @@
 #include "tests/retrieval/made_embeddings.h"
 #include "tests/support/temporary_folder.h"
 #include "trainer/references/refined_gallery.h"
+#include "trainer/retrieval/identity_means.h"
 #include "trainer/retrieval/search_index.h"
 
 namespace muster {
@@ -71,15 +73,30 @@ at::Tensor unit_double(const at::Tensor& rows) {
   return wide.div(wide.norm(2, 1, true));
 }
 
-// phi(R x) of each row: [n,m], of length 1.
-at::Tensor naive_projection(const ReferenceBasis& basis, const at::Tensor& rows, bool is_text, const Case& one) {
+// The mean of rows of each identity, identities ascending.
+at::Tensor means_of(const at::Tensor& rows, const EmbeddingRows& labelled, const EmbeddingRows& classes) {
+  std::vector<at::Tensor> means;
+  for (int64_t c = 0; c < classes.identity.size(0); ++c) {
+    means.push_back(
+        rows.index_select(0, labelled.identity.eq(classes.identity[c]).nonzero().flatten()).mean(0, /*keepdim=*/true));
+  }
+  return at::cat(means);
+}
+
+// phi of what the references see of rows, R x: [n,m], of length 1.
+at::Tensor naive_projection(const ReferenceBasis& basis, const at::Tensor& of_rows, bool is_text, const Case& one) {
   const at::Tensor references = basis.rows.to(at::kDouble);
-  at::Tensor seen = unit_double(rows).matmul(references.t());
+  at::Tensor seen = of_rows;
   if (one.phi == RefinementConfig::CENTRE) {
     seen = seen.sub(references.matmul((is_text ? basis.mean_text : basis.mean_image).to(at::kDouble)));
   }
   if (one.phi == RefinementConfig::SOFTMAX) seen = seen.div(0.3).softmax(1);
   return seen.div(seen.norm(2, 1, true));
+}
+
+// R x of unit rows.
+at::Tensor naive_view(const ReferenceBasis& basis, const at::Tensor& rows) {
+  return unit_double(rows).matmul(basis.rows.to(at::kDouble).t());
 }
 
 at::Tensor z(const at::Tensor& scores, bool z_scores) {
@@ -101,9 +118,10 @@ RetrievalMetrics figures_of(const at::Tensor& scores, const EmbeddingRows& queri
   truth.gallery = gallery.identity.size(0);
   for (int64_t q = 0; q < scores.size(0); ++q) {
     const at::Tensor order = scores[q].argsort(true, 0, true);
-    double found = 0, precision = 0, first = 0, last = 0;
+    double found = 0, precision = 0, first = 0, last = 0, among_50 = 0;
     for (int64_t i = 0; i < order.size(0); ++i) {
       if (!gallery.identity[order[i]].equal(queries.identity[q])) continue;
+      among_50 += i < 50 ? 1 : 0;
       last = static_cast<double>(i + 1);
       if (found == 0) first = last;
       precision += ++found / last;
@@ -118,8 +136,9 @@ RetrievalMetrics figures_of(const at::Tensor& scores, const EmbeddingRows& queri
     truth.r10 += first <= 10 ? 100 : 0;
     truth.map += 100 * precision / found;
     truth.minp += 100 * found / last;
+    truth.ap50 += 100 * among_50 / static_cast<double>(std::min<int64_t>(50, truth.gallery));
   }
-  for (double* figure : {&truth.r1, &truth.r5, &truth.r10, &truth.map, &truth.minp}) {
+  for (double* figure : {&truth.r1, &truth.r5, &truth.r10, &truth.map, &truth.minp, &truth.ap50}) {
     *figure /= static_cast<double>(truth.queries);
   }
   return truth;
@@ -131,6 +150,7 @@ void expect_near(const RetrievalMetrics& made, const RetrievalMetrics& truth) {
   EXPECT_NEAR(made.r10, truth.r10, 1e-9);
   EXPECT_NEAR(made.map, truth.map, 1e-9);
   EXPECT_NEAR(made.minp, truth.minp, 1e-9);
+  EXPECT_NEAR(made.ap50, truth.ap50, 1e-9);
   EXPECT_EQ(made.queries, truth.queries);
   EXPECT_EQ(made.gallery, truth.gallery);
   EXPECT_EQ(made.skipped, truth.skipped);
@@ -147,22 +167,53 @@ class RefinementCases : public testing::TestWithParam<Case> {
   const EmbeddingRows texts_ = people(90, 31, 0.4F, 1);
   const EmbeddingRows images_ = people(130, 30, -0.4F, 2);
   const ReferenceBasis basis_ = made_basis(GetParam().references);
+
+  // plain: scores of texts and images; view: what the references see of the texts, [n,m].
+  void expect_formulas(const EmbeddingRows& texts, const at::Tensor& plain, const at::Tensor& view) const {
+    const at::Tensor seen =
+        naive_projection(basis_, view, true, GetParam())
+            .matmul(naive_projection(basis_, naive_view(basis_, images_.features), false, GetParam()).t());
+    const bool z_scores = GetParam().z_scores;
+    // The others of each query stay as they are, below.
+    const auto mixed = [&](const at::Tensor& a, const at::Tensor& b) {
+      const at::Tensor all = z(a, z_scores).add(z(b, z_scores), GetParam().beta);
+      return GetParam().top_k == 0 ? all : among_the_best(a, all, GetParam().top_k);
+    };
+    const BothDirections made = refined_alone(basis_, GetParam(), texts, images_);
+    expect_near(made.text_to_image, figures_of(mixed(plain, seen), texts, images_));
+    expect_near(made.image_to_text, figures_of(mixed(plain.t(), seen.t()), images_, texts));
+    EXPECT_NE(made.text_to_image.map, figures_of(plain, texts, images_).map);
+  }
 };
 
 TEST_P(RefinementCases, EqualsTheFormulasTakenLiterally) {
   const at::Tensor plain = unit_double(texts_.features).matmul(unit_double(images_.features).t());
-  const at::Tensor seen = naive_projection(basis_, texts_.features, true, GetParam())
-                              .matmul(naive_projection(basis_, images_.features, false, GetParam()).t());
-  const bool z_scores = GetParam().z_scores;
-  // The others of each query stay as they are, below.
-  const auto mixed = [&](const at::Tensor& a, const at::Tensor& b) {
-    const at::Tensor all = z(a, z_scores).add(z(b, z_scores), GetParam().beta);
-    return GetParam().top_k == 0 ? all : among_the_best(a, all, GetParam().top_k);
-  };
-  const BothDirections made = refined_alone(basis_, GetParam(), texts_, images_);
-  expect_near(made.text_to_image, figures_of(mixed(plain, seen), texts_, images_));
-  expect_near(made.image_to_text, figures_of(mixed(plain.t(), seen.t()), images_, texts_));
-  EXPECT_NE(made.text_to_image.map, figures_of(plain, texts_, images_).map);
+  expect_formulas(texts_, plain, naive_view(basis_, texts_.features));
+}
+
+// Written from the captions: the mean of their cosines, and the mean of what the references see of them.
+TEST_P(RefinementCases, OfClassMeansEqualsTheFormulasTakenLiterally) {
+  LocalCommunicator alone;
+  const EmbeddingRows classes = identity_means(texts_, alone);
+  ASSERT_GT(classes.identity.size(0), 25);
+  const at::Tensor cosines = unit_double(texts_.features).matmul(unit_double(images_.features).t());
+  expect_formulas(classes, means_of(cosines, texts_, classes),
+                  means_of(naive_view(basis_, texts_.features), texts_, classes));
+}
+
+TEST_P(RefinementCases, OfClassMeansHasTheBitsOfOneProcess) {
+  LocalCommunicator one;
+  const BothDirections alone = refined_alone(basis_, GetParam(), identity_means(texts_, one), images_);
+  for (const auto& [of_texts, of_images] : std::vector<std::pair<std::vector<int64_t>, std::vector<int64_t>>>{
+           {{45, 45}, {65, 65}}, {{0, 90, 0}, {7, 0, 123}}}) {
+    run_ranks(static_cast<int>(of_texts.size()), [&, &texts = of_texts, &images = of_images](Communicator& ranks) {
+      const EmbeddingRows classes = identity_means(share(texts_, texts, ranks.rank()), ranks);
+      const Refinement refinement(basis_, config_of(GetParam()), GetParam().phi, classes,
+                                  share(images_, images, ranks.rank()), ranks);
+      const BothDirections made = refinement.evaluate(GetParam().beta, GetParam().top_k, ranks);
+      if (std::memcmp(&made, &alone, sizeof(made)) != 0) throw std::runtime_error("other figures than one process's");
+    });
+  }
 }
 
 TEST_P(RefinementCases, HasTheBitsOfOneProcess) {
@@ -224,6 +275,18 @@ TEST(Refinement, TheControlCentresRawFeatures) {
   const BothDirections made = evaluate_centred(basis, texts, images, alone);
   expect_near(made.text_to_image, figures_of(t.matmul(g.t()), texts, images));
   expect_near(made.image_to_text, figures_of(g.matmul(t.t()), images, texts));
+}
+
+TEST(Refinement, TheControlTakesClassMeansAsTheyAre) {
+  const EmbeddingRows texts = people(90, 31, 0.4F, 1), images = people(130, 30, -0.4F, 2);
+  const ReferenceBasis basis = made_basis(40);
+  LocalCommunicator alone;
+  const EmbeddingRows classes = identity_means(texts, alone);
+  const at::Tensor t = means_of(unit_double(texts.features).sub(basis.mean_text.to(at::kDouble)), texts, classes);
+  const at::Tensor g = unit_double(unit_double(images.features).sub(basis.mean_image.to(at::kDouble)));
+  const BothDirections made = evaluate_centred(basis, classes, images, alone);
+  expect_near(made.text_to_image, figures_of(t.matmul(g.t()), classes, images));
+  expect_near(made.image_to_text, figures_of(g.matmul(t.t()), images, classes));
 }
 
 // The toy of mmref.md: references span what identities differ in, so that mapping leaves the nuisance behind.

@@ -37,13 +37,22 @@ struct EvalArguments {
 };
 
 PositiveRule rule_of(const EvalArguments& arguments) {
+  if (arguments.positives == "class") return PositiveRule::kClass;
   return arguments.positives == "image" ? PositiveRule::kImage : PositiveRule::kIdentity;
+}
+
+std::string format_table(const EvaluationRecord& record) {
+  return record.positives == "class" ? format_class_table(record.text_to_image, record.image_to_text)
+                                     : format_retrieval_table(record.text_to_image, record.image_to_text);
 }
 
 // What is compared, in words: identities are the store's own, whatever the run was trained on.
 std::string describe_comparison(const EvalArguments& arguments, const TrainedRun& run, const Store& store,
                                 const SplitEmbeddings& embeddings) {
-  const std::string rule = embeddings.positives == PositiveRule::kImage ? "the same image" : "the same identity";
+  const std::string rule = embeddings.positives == PositiveRule::kImage   ? "the same image"
+                           : embeddings.positives == PositiveRule::kClass ? "the same class, whose text is the mean of "
+                                                                            "its captions"
+                                                                          : "the same identity";
   std::string text = fmt::format("{} of {}, step {}: {} images, {} captions; right is {}\n", arguments.split,
                                  store.path(), run.step, embeddings.images.size(), embeddings.captions.size(), rule);
   if (run.store_fingerprint != store.fingerprint()) {
@@ -69,7 +78,11 @@ void rank_rows(const RanksRequest& request, const Store& store, const SplitEmbed
 }
 
 void evaluate_run(const EvalArguments& arguments, Process& process) {
-  const bool own_place = arguments.report.empty() && !is_checkpoint_folder(arguments.run_dir);
+  const bool of_classes = rule_of(arguments) == PositiveRule::kClass;
+  if (of_classes && !(arguments.report.empty() && arguments.ranks.path.empty())) {
+    throw ConfigError("--positives class ranks classes; --report and --ranks show captions: leave them out");
+  }
+  const bool own_place = arguments.report.empty() && !is_checkpoint_folder(arguments.run_dir) && !of_classes;
   const std::string report = own_place ? report_path(arguments.run_dir) : arguments.report;
   const std::vector<std::string> inputs = {arguments.run_dir, arguments.store};
   read_run_config(arguments.run_dir);  // says so if there is no run
@@ -104,7 +117,7 @@ void evaluate_run(const EvalArguments& arguments, Process& process) {
   for (const EvaluationRecord& one : records) {
     record(arguments, store, one);
     if (!one.refinement.empty()) fmt::print("{}\n", one.refinement);
-    fmt::print("{}", format_retrieval_table(one.text_to_image, one.image_to_text));
+    fmt::print("{}", format_table(one));
   }
   if (!report.empty()) fmt::print("report: {}\n", report);
 }
@@ -131,7 +144,7 @@ void show_best_on_test(const EvalArguments& arguments, Process& process) {
   for (const EvaluationRecord& one : records) fmt::print("  step {:>8}  {:>6.2f}\n", one.step, one.text_to_image.r1);
   fmt::print(
       "step {}, SELECTED ON TEST, as published code does: higher than a choice on val would give; nothing is saved\n{}",
-      records[best].step, format_retrieval_table(records[best].text_to_image, records[best].image_to_text));
+      records[best].step, format_table(records[best]));
 }
 
 void evaluate(const EvalArguments& arguments, Process& process) {
@@ -155,8 +168,9 @@ void add_eval_command(CLI::App& app, Process& process) {
                          ->capture_default_str();
   auto* positives = command
                         ->add_option("--positives", arguments->positives,
-                                     "Right is the same identity, or the same image (COCO: five captions each)")
-                        ->check(CLI::IsMember({"identity", "image"}))
+                                     "Right is the same identity; the same image (COCO: five captions each); or the "
+                                     "same class, one text each, with AP@50 (CUB, Flowers)")
+                        ->check(CLI::IsMember({"identity", "image", "class"}))
                         ->capture_default_str();
   command->add_option("--weights", arguments->weights, "raw, ema (their average), or auto: ema if the run keeps one")
       ->capture_default_str();

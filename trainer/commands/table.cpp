@@ -124,7 +124,8 @@ void print_table(const TableArguments& arguments) {
     fmt::print(stderr,
                "muster: {} is left out, having no evaluation on {}{}; make one: muster eval --run {} --data STORE{}\n",
                run, arguments.split, best ? " of its best step" : "", run,
-               fmt::format(" --split {}{}", arguments.split, best ? " --checkpoint best" : ""));
+               fmt::format(" --split {}{}{}", arguments.split, best ? " --checkpoint best" : "",
+                           arguments.positives == "identity" ? "" : " --positives " + arguments.positives));
   }
   if (results.empty())
     throw ConfigError(
@@ -148,8 +149,8 @@ void add_table_command(CLI::App& app, Process& process) {
   command->add_option("--step", arguments->step, "newest evaluated, or best (on val)")
       ->check(CLI::IsMember({"newest", "best"}))
       ->capture_default_str();
-  command->add_option("--positives", arguments->positives, "As muster eval: identity or image")
-      ->check(CLI::IsMember({"identity", "image"}))
+  command->add_option("--positives", arguments->positives, "As muster eval: identity, image or class")
+      ->check(CLI::IsMember({"identity", "image", "class"}))
       ->capture_default_str();
   command->add_option("--spread", arguments->spread, "deviation (of the sample, n - 1) or half-range")
       ->check(CLI::IsMember({"deviation", "half-range"}))

@@ -71,9 +71,9 @@ ReferenceMap::ReferenceMap(const ReferenceBasis& basis, const RefinementConfig& 
 }
 
 // C x / sqrt(x^T C x) of a text and x / sqrt(x^T C x) of an image.
-at::Tensor ReferenceMap::second_rows(const at::Tensor& features, bool is_text) const {
-  check_reference_width(features, basis_);
-  at::Tensor x = unit_matrix(features);
+at::Tensor ReferenceMap::second_rows(const EmbeddingRows& rows, bool is_text) const {
+  check_reference_width(rows.features, basis_);
+  at::Tensor x = unit_matrix(rows);
   if (phi_ == RefinementConfig::SOFTMAX) {
     at::Tensor seen = fixed_product(x, basis_.rows);
     softmax_rows(seen, config_.temperature());

@@ -13,9 +13,10 @@ class ReferenceMap {
  public:
   ReferenceMap(const ReferenceBasis& basis, const RefinementConfig& config, RefinementConfig::Phi phi);
 
-  // Of raw rows [n,d]: [n,e] such that the product of a text's row t and an image's row g is cos(phi(R t), phi(R g)). A
-  // row's bits depend on that row alone. ConfigError: another width than the references'.
-  at::Tensor second_rows(const at::Tensor& features, bool is_text) const;
+  // Of rows [n,d]: [n,e] such that the product of a text's row t and an image's row g is cos(phi(R t), phi(R g)), t and
+  // g of length 1 unless they stand as they are (EmbeddingRows). A row's bits depend on that row alone. ConfigError:
+  // another width than the references'.
+  at::Tensor second_rows(const EmbeddingRows& rows, bool is_text) const;
 
  private:
   ReferenceBasis basis_;

@@ -8,7 +8,7 @@ namespace muster {
 RefinedGallery::RefinedGallery(const ReferenceBasis& basis, const RefinementConfig& config,
                                const RefinementChoice& choice, const at::Tensor& images, SearchIndex& index)
     : map_(basis, config, choice.phi), choice_(choice) {
-  const at::Tensor second = map_.second_rows(images, /*is_text=*/false);
+  const at::Tensor second = map_.second_rows({images, {}}, /*is_text=*/false);
   index.add_second(second);
   if (!config.z_scores()) return;
   LocalCommunicator alone;
@@ -18,7 +18,7 @@ RefinedGallery::RefinedGallery(const ReferenceBasis& basis, const RefinementConf
 
 SearchIndex::Mixed RefinedGallery::query(const at::Tensor& text) const {
   const at::Tensor row = text.reshape({1, -1}).contiguous();
-  const at::Tensor second = map_.second_rows(row, /*is_text=*/true);
+  const at::Tensor second = map_.second_rows({row, {}}, /*is_text=*/true);
   double ratio = 1;
   if (covariance_.defined()) {
     const double plain = score_deviations(unit_matrix(row), covariance_)[0];

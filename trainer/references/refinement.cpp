@@ -90,16 +90,16 @@ Refinement::Refinement(const ReferenceBasis& basis, const RefinementConfig& conf
 }
 
 Refinement::Side Refinement::make_side(const ReferenceMap& map, const EmbeddingRows& rows, bool is_text) {
-  return {{rows, map.second_rows(rows.features, is_text), {}},
+  return {{rows, map.second_rows(rows, is_text), {}},
           std::vector<double>(static_cast<size_t>(rows.features.size(0)), 1.0)};
 }
 
 void Refinement::measure(Side& queries, const Side& gallery, Communicator& communicator) const {
   if (!config_.z_scores()) return;
-  const at::Tensor unit = unit_matrix(gallery.rows.rows.features);
+  const at::Tensor unit = unit_matrix(gallery.rows.rows);
   const std::vector<int64_t> rows = rows_of_ranks(unit, communicator);
   const std::vector<double> plain =
-      score_deviations(unit_matrix(queries.rows.rows.features), covariance(unit, rows, communicator));
+      score_deviations(unit_matrix(queries.rows.rows), covariance(unit, rows, communicator));
   const std::vector<double> refined =
       score_deviations(queries.rows.second, covariance(gallery.rows.second, rows, communicator));
   for (size_t q = 0; q < plain.size(); ++q) queries.ratio[q] = refined[q] > 0 ? plain[q] / refined[q] : 0;
@@ -127,7 +127,7 @@ BothDirections evaluate_centred(const ReferenceBasis& basis, const EmbeddingRows
   check_reference_width(texts.features, basis);
   check_reference_width(images.features, basis);
   const auto centred = [&](const EmbeddingRows& rows, const at::Tensor& mean) -> EmbeddingRows {
-    return {unit_matrix(rows.features).sub_(mean), rows.identity};
+    return {unit_matrix(rows).sub_(mean), rows.identity, rows.as_they_are};
   };
   return evaluate_retrieval(centred(texts, basis.mean_text), centred(images, basis.mean_image), communicator);
 }

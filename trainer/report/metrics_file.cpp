@@ -38,8 +38,11 @@ std::string text(const Json& object, const char* key, const char* otherwise) {
 RetrievalMetrics metrics_from(const Json& line, const char* key) {
   const auto found = line.find(key);
   if (found == line.end() || !found->is_object()) return {};
-  return {number(*found, "r1"),   number(*found, "r5"),       number(*found, "r10"),      number(*found, "map"),
-          number(*found, "minp"), integer(*found, "queries"), integer(*found, "gallery"), integer(*found, "skipped")};
+  RetrievalMetrics metrics{number(*found, "r1"),       number(*found, "r5"),      number(*found, "r10"),
+                           number(*found, "map"),      number(*found, "minp"),    integer(*found, "queries"),
+                           integer(*found, "gallery"), integer(*found, "skipped")};
+  if (found->contains("ap50")) metrics.ap50 = number(*found, "ap50");
+  return metrics;
 }
 
 StepRecord step_from(const Json& line) {
@@ -108,6 +111,7 @@ std::string to_json_line(const EvaluationRecord& record) {
     line["data"] = record.data;
     line["positives"] = record.positives;
   }
+  if (record.positives == "class") line["text_to_image"]["ap50"] = record.text_to_image.ap50;
   if (!record.refinement.empty()) line["refinement"] = record.refinement;
   return line.dump();
 }

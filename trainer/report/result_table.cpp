@@ -11,8 +11,26 @@ namespace muster {
 namespace {
 
 constexpr const char* kSeed = "train.seed";
-constexpr std::array<const char*, 5> kFigures = {"R@1", "R@5", "R@10", "mAP", "mINP"};
-constexpr std::array<const char*, 5> kKeys = {"r1", "r5", "r10", "map", "minp"};
+
+struct Column {
+  const char* name;
+  const char* key;
+  double RetrievalMetrics::*figure;
+};
+constexpr std::array<Column, 5> kColumns = {{{"R@1", "r1", &RetrievalMetrics::r1},
+                                             {"R@5", "r5", &RetrievalMetrics::r5},
+                                             {"R@10", "r10", &RetrievalMetrics::r10},
+                                             {"mAP", "map", &RetrievalMetrics::map},
+                                             {"mINP", "minp", &RetrievalMetrics::minp}}};
+constexpr Column kOfClasses = {"AP@50", "ap50", &RetrievalMetrics::ap50};
+
+struct Direction {
+  const char* name;
+  const char* key;
+  const char* words;
+  RetrievalMetrics EvaluationRecord::*metrics;
+  std::vector<Column> columns;
+};
 
 using Fields = std::vector<std::pair<std::string, std::string>>;
 
@@ -41,8 +59,13 @@ std::vector<std::string> differing_fields(const std::vector<Fields>& groups) {
   return names;
 }
 
-std::array<double, 5> figures_of(const RetrievalMetrics& metrics) {
-  return {metrics.r1, metrics.r5, metrics.r10, metrics.map, metrics.minp};
+// What the rows, which are all of one kind, have figures of.
+std::vector<Direction> directions_of(const std::vector<ResultRow>& rows) {
+  std::vector<Direction> both = {
+      {"T2I", "t2i", "text to image", &EvaluationRecord::text_to_image, {kColumns.begin(), kColumns.end()}},
+      {"I2T", "i2t", "image to text", &EvaluationRecord::image_to_text, {kColumns.begin(), kColumns.end()}}};
+  if (!rows.empty() && rows.front().runs.front()->positives == "class") both[0].columns.push_back(kOfClasses);
+  return both;
 }
 
 struct Figure {
@@ -66,13 +89,13 @@ Figure summarise(const std::vector<double>& values, Spread kind) {
   return figure;
 }
 
-// The ten figures of a row: text to image, then image to text.
-std::vector<Figure> figures_of(const ResultRow& row, Spread spread) {
+// The figures of a row: text to image, then image to text.
+std::vector<Figure> figures_of(const ResultRow& row, const std::vector<Direction>& directions, Spread spread) {
   std::vector<Figure> figures;
-  for (auto direction : {&EvaluationRecord::text_to_image, &EvaluationRecord::image_to_text}) {
-    for (size_t i = 0; i < kFigures.size(); ++i) {
+  for (const Direction& direction : directions) {
+    for (const Column& column : direction.columns) {
       std::vector<double> values;
-      for (const EvaluationRecord* run : row.runs) values.push_back(figures_of(run->*direction)[i]);
+      for (const EvaluationRecord* run : row.runs) values.push_back(run->*direction.metrics.*column.figure);
       figures.push_back(summarise(values, spread));
     }
   }
@@ -110,17 +133,18 @@ std::string explanation(const std::vector<ResultRow>& rows, Spread spread) {
 }
 
 std::string markdown(const std::vector<ResultRow>& rows, Spread spread) {
+  const std::vector<Direction> directions = directions_of(rows);
   std::string text = "| run | n |", rule = "| --- | ---: |";
-  for (const char* direction : {"T2I", "I2T"}) {
-    for (const char* figure : kFigures) {
-      text += fmt::format(" {} {} |", direction, figure);
+  for (const Direction& direction : directions) {
+    for (const Column& column : direction.columns) {
+      text += fmt::format(" {} {} |", direction.name, column.name);
       rule += " ---: |";
     }
   }
   text += "\n" + rule + "\n";
   for (const ResultRow& row : rows) {
     text += fmt::format("| {} | {} |", escaped(row.label, "|"), row.runs.size());
-    for (const Figure& figure : figures_of(row, spread)) {
+    for (const Figure& figure : figures_of(row, directions, spread)) {
       text += row.runs.size() > 1 ? fmt::format(" {:.2f} ± {:.2f} |", figure.mean, figure.spread)
                                   : fmt::format(" {:.2f} |", figure.mean);
     }
@@ -130,17 +154,24 @@ std::string markdown(const std::vector<ResultRow>& rows, Spread spread) {
 }
 
 std::string latex(const std::vector<ResultRow>& rows, Spread spread) {
-  std::string text =
-      "% needs \\usepackage{booktabs}\n\\begin{tabular}{lr*{10}{r}}\n\\toprule\n"
-      " & & \\multicolumn{5}{c}{text to image} & \\multicolumn{5}{c}{image to text} \\\\\n"
-      "\\cmidrule(lr){3-7} \\cmidrule(lr){8-12}\nrun & $n$";
-  for (int direction = 0; direction < 2; ++direction) {
-    for (const char* figure : kFigures) text += fmt::format(" & {}", figure);
+  const std::vector<Direction> directions = directions_of(rows);
+  std::string heads, rules, names;
+  size_t columns = 0;
+  for (const Direction& direction : directions) {
+    heads += fmt::format(" & \\multicolumn{{{}}}{{c}}{{{}}}", direction.columns.size(), direction.words);
+    rules += fmt::format("{}\\cmidrule(lr){{{}-{}}}", columns > 0 ? " " : "", columns + 3,
+                         columns + 2 + direction.columns.size());
+    for (const Column& column : direction.columns) names += fmt::format(" & {}", column.name);
+    columns += direction.columns.size();
   }
+  std::string text = fmt::format(
+      "% needs \\usepackage{{booktabs}}\n\\begin{{tabular}}{{lr*{{{}}}{{r}}}}\n\\toprule\n"
+      " &{} \\\\\n{}\nrun & $n${}",
+      columns, heads, rules, names);
   text += " \\\\\n\\midrule\n";
   for (const ResultRow& row : rows) {
     text += fmt::format("{} & {}", escaped(row.label, "_#%&${}"), row.runs.size());
-    for (const Figure& figure : figures_of(row, spread)) {
+    for (const Figure& figure : figures_of(row, directions, spread)) {
       text += row.runs.size() > 1 ? fmt::format(" & ${:.2f}_{{\\pm {:.2f}}}$", figure.mean, figure.spread)
                                   : fmt::format(" & {:.2f}", figure.mean);
     }
@@ -154,13 +185,16 @@ std::string latex(const std::vector<ResultRow>& rows, Spread spread) {
 std::string csv(const std::vector<ResultRow>& rows, Spread spread) {
   const std::string suffix = spread == Spread::kDeviation ? "sd" : "half_range";
   std::string text = "run,n";
-  for (const char* direction : {"t2i", "i2t"}) {
-    for (const char* key : kKeys) text += fmt::format(",{0}_{1},{0}_{1}_{2}", direction, key, suffix);
+  const std::vector<Direction> directions = directions_of(rows);
+  for (const Direction& direction : directions) {
+    for (const Column& column : direction.columns) {
+      text += fmt::format(",{0}_{1},{0}_{1}_{2}", direction.key, column.key, suffix);
+    }
   }
   text += "\n";
   for (const ResultRow& row : rows) {
     text += fmt::format("{},{}", quoted(row.label), row.runs.size());
-    for (const Figure& figure : figures_of(row, spread)) {
+    for (const Figure& figure : figures_of(row, directions, spread)) {
       text += row.runs.size() > 1 ? fmt::format(",{:.4f},{:.4f}", figure.mean, figure.spread)
                                   : fmt::format(",{:.4f},", figure.mean);
     }

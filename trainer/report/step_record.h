@@ -31,7 +31,7 @@ struct EvaluationRecord {
   RetrievalMetrics text_to_image;
   RetrievalMetrics image_to_text;
   std::string data = {};               // fingerprint of the store; empty: the one that the run trains on
-  std::string positives = "identity";  // what makes a gallery item right: the same "identity", or the same "image"
+  std::string positives = "identity";  // what makes a gallery item right: the same "identity", "image" or "class"
   std::string refinement = {};         // how references took part (muster eval --refine); empty: they did not
 };
 

@@ -71,7 +71,7 @@ BothDirections evaluate_tops(const MixedRows& texts, const UnitRows& unit_texts,
 
   RowRanks of_texts(texts.rows.identity, image_index);
   RowTops text_tops(unit_texts.size(), top);
-  const UnitRows plain_texts(texts.rows.features, shape.width), plain_images(images.rows.features, shape.width);
+  const UnitRows plain_texts(texts.rows, shape.width), plain_images(images.rows, shape.width);
   for_each_gallery_block(plain_images, shape, communicator, [&](const GalleryBlock& block) {
     of_texts.score_positives(plain_texts, block, ScoreRule(shape.width));
   });
@@ -109,8 +109,8 @@ BothDirections evaluate_retrieval(const EmbeddingRows& texts, const EmbeddingRow
   check_identities(texts);
   check_identities(images);
   const RetrievalShape shape = agree_on_shape(texts, images, communicator);
-  return evaluate_rows(texts, UnitRows(texts.features, shape.width), images, UnitRows(images.features, shape.width),
-                       shape, ScoreRule(shape.width), communicator);
+  return evaluate_rows(texts, UnitRows(texts, shape.width), images, UnitRows(images, shape.width), shape,
+                       ScoreRule(shape.width), communicator);
 }
 
 BothDirections evaluate_mixed(const MixedRows& texts, const MixedRows& images, int64_t top,
@@ -118,8 +118,8 @@ BothDirections evaluate_mixed(const MixedRows& texts, const MixedRows& images, i
   check_identities(texts.rows);
   check_identities(images.rows);
   const RetrievalShape shape = agree_on_shape(texts.rows, images.rows, communicator);
-  const UnitRows unit_texts(texts.rows.features, shape.width, texts.second);
-  const UnitRows unit_images(images.rows.features, shape.width, images.second);
+  const UnitRows unit_texts(texts.rows, shape.width, texts.second);
+  const UnitRows unit_images(images.rows, shape.width, images.second);
   const at::Tensor image_weights = gather_rows(images.weight, shape.gallery_rows, communicator, "retrieval.weights");
   const ScoreRule rule(unit_texts.widths(), texts.weight, image_weights);
   const int64_t texts_of_all = std::accumulate(shape.query_rows.begin(), shape.query_rows.end(), int64_t{0});

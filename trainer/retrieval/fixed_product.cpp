@@ -50,8 +50,12 @@ at::Tensor fixed_product(const at::Tensor& a, const at::Tensor& b) {
 }
 
 at::Tensor unit_matrix(const at::Tensor& features) {
-  const UnitRows unit(features, features.size(1));
-  const at::Tensor made = at::empty({features.size(0), features.size(1)}, at::kFloat);
+  return unit_matrix(EmbeddingRows{features, {}});
+}
+
+at::Tensor unit_matrix(const EmbeddingRows& from) {
+  const UnitRows unit(from, from.features.size(1));
+  const at::Tensor made = at::empty({from.features.size(0), from.features.size(1)}, at::kFloat);
   auto* rows = made.mutable_data_ptr<float>();
   at::parallel_for(0, unit.size(), 64, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) unit.copy(r, rows + r * made.size(1));
@@ -80,7 +84,7 @@ at::Tensor covariance(const at::Tensor& local, const std::vector<int64_t>& rows,
   shape.width = local.size(1);
   shape.gallery_rows = rows;
   // As second rows: as they are.
-  const UnitRows stream(at::empty({local.size(0), 0}, at::kFloat), 0, local);
+  const UnitRows stream({at::empty({local.size(0), 0}, at::kFloat), {}}, 0, local);
   const int64_t width = shape.width;
   const auto total = static_cast<double>(std::max<int64_t>(1, shape.gallery()));
   std::vector<double> mean(static_cast<size_t>(width));

@@ -14,6 +14,7 @@ at::Tensor fixed_product(const at::Tensor& a, const at::Tensor& b);
 
 // rows as cosines see them: of length 1, float32.
 at::Tensor unit_matrix(const at::Tensor& features);
+at::Tensor unit_matrix(const EmbeddingRows& rows);
 
 // x . (row) summed in double, of each row of a with the same row of b: [n] float64.
 at::Tensor row_products(const at::Tensor& a, const at::Tensor& b);

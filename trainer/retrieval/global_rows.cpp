@@ -112,15 +112,16 @@ at::Tensor gather_rows(const at::Tensor& local, const std::vector<int64_t>& rows
   return all;
 }
 
-UnitRows::UnitRows(const at::Tensor& features, int64_t width)
-    : UnitRows(features, width, at::empty({features.size(0), 0}, at::kFloat)) {}
+UnitRows::UnitRows(const EmbeddingRows& rows, int64_t width)
+    : UnitRows(rows, width, at::empty({rows.features.size(0), 0}, at::kFloat)) {}
 
-UnitRows::UnitRows(const at::Tensor& features, int64_t width, const at::Tensor& second)
-    : features_(features.contiguous()),
+UnitRows::UnitRows(const EmbeddingRows& rows, int64_t width, const at::Tensor& second)
+    : features_(rows.features.contiguous()),
       second_(second.contiguous()),
       widths_{width, second.size(1)},
-      scales_(inverse_norms(features_, width)) {
-  if (second.size(0) != features.size(0)) throw std::logic_error("retrieval: not as many second rows as rows");
+      scales_(rows.as_they_are ? std::vector<double>(static_cast<size_t>(features_.size(0)), 1.0)
+                               : inverse_norms(features_, width)) {
+  if (second.size(0) != features_.size(0)) throw std::logic_error("retrieval: not as many second rows as rows");
 }
 
 void UnitRows::copy(int64_t row, float* unit, size_t parts) const {

@@ -28,11 +28,12 @@ RetrievalShape agree_on_shape(const EmbeddingRows& queries, const EmbeddingRows&
 at::Tensor gather_rows(const at::Tensor& local, const std::vector<int64_t>& rows, Communicator& communicator,
                        const char* name);
 
-// This rank's rows as unit rows, made on demand; behind each, where there is one, its second row as it is.
+// This rank's rows as unit rows (or as they are, if they say so), made on demand; behind each, where there is one, its
+// second row as it is.
 class UnitRows {
  public:
-  UnitRows(const at::Tensor& features, int64_t width);
-  UnitRows(const at::Tensor& features, int64_t width, const at::Tensor& second);
+  UnitRows(const EmbeddingRows& rows, int64_t width);
+  UnitRows(const EmbeddingRows& rows, int64_t width, const at::Tensor& second);
 
   int64_t size() const { return static_cast<int64_t>(scales_.size()); }
   // Of a row and of its second row (0: there is none).

@@ -7,22 +7,42 @@
 namespace muster {
 namespace {
 
-std::string table_row(const char* direction, const RetrievalMetrics& metrics) {
-  return fmt::format("{:<13}  {:>6.2f}  {:>6.2f}  {:>6.2f}  {:>6.2f}  {:>6.2f}  {:>8}  {:>8}\n", direction, metrics.r1,
-                     metrics.r5, metrics.r10, metrics.map, metrics.minp, metrics.queries, metrics.gallery);
+// `more`: further figures.
+std::string table_row(const char* direction, const RetrievalMetrics& metrics, const std::string& more = "") {
+  return fmt::format("{:<13}  {:>6.2f}  {:>6.2f}  {:>6.2f}  {:>6.2f}  {:>6.2f}{}  {:>8}  {:>8}\n", direction,
+                     metrics.r1, metrics.r5, metrics.r10, metrics.map, metrics.minp, more, metrics.queries,
+                     metrics.gallery);
+}
+
+std::string table_head(const std::string& more = "") {
+  return fmt::format("{:<13}  {:>6}  {:>6}  {:>6}  {:>6}  {:>6}{}  {:>8}  {:>8}\n", "%", "R@1", "R@5", "R@10", "mAP",
+                     "mINP", more, "queries", "gallery");
 }
 
 }  // namespace
 
 std::string format_retrieval_table(const RetrievalMetrics& text_to_image, const RetrievalMetrics& image_to_text) {
-  std::string table = fmt::format("{:<13}  {:>6}  {:>6}  {:>6}  {:>6}  {:>6}  {:>8}  {:>8}\n", "%", "R@1", "R@5",
-                                  "R@10", "mAP", "mINP", "queries", "gallery");
+  std::string table = table_head();
   table += table_row("text to image", text_to_image);
   table += table_row("image to text", image_to_text);
   const int64_t skipped = text_to_image.skipped + image_to_text.skipped;
   if (skipped > 0) {
     table += fmt::format("left out, having no positive in the gallery: {} captions, {} images\n", text_to_image.skipped,
                          image_to_text.skipped);
+  }
+  return table;
+}
+
+std::string format_class_table(const RetrievalMetrics& class_to_image, const RetrievalMetrics& image_to_class) {
+  std::string table = table_head("   AP@50");
+  table += table_row("text to image", class_to_image, fmt::format("  {:>6.2f}", class_to_image.ap50));
+  table += table_row("image to text", image_to_class, "       -");
+  if (class_to_image.gallery < 50) {
+    table += fmt::format("AP@50 is over all {} images, there being fewer than 50\n", class_to_image.gallery);
+  }
+  if (class_to_image.skipped + image_to_class.skipped > 0) {
+    table += fmt::format("left out, having no positive in the gallery: {} classes, {} images\n", class_to_image.skipped,
+                         image_to_class.skipped);
   }
   return table;
 }

@@ -17,9 +17,14 @@ struct RetrievalMetrics {
   int64_t queries = 0;  // that have a positive, over all ranks
   int64_t gallery = 0;  // items, over all ranks
   int64_t skipped = 0;  // queries left out, having no positive in the gallery
+  // Share of positives among the 50 best items (among all, where there are fewer): what Reed et al. (2016) call AP@50.
+  double ap50 = 0;
 };
 
 // Aligned plain text of both directions, as the field prints it; every line ends with a newline.
 std::string format_retrieval_table(const RetrievalMetrics& text_to_image, const RetrievalMetrics& image_to_text);
+
+// The same where the texts are classes' (identity_means()): with AP@50 of the first direction.
+std::string format_class_table(const RetrievalMetrics& class_to_image, const RetrievalMetrics& image_to_class);
 
 }  // namespace muster

@@ -5,7 +5,7 @@
 namespace muster {
 
 void write_figures(std::vector<int64_t>& ahead, double* row) {
-  row[0] = row[1] = row[2] = 0;
+  std::fill(row, row + kFigures, 0.0);
   if (ahead.empty()) return;
   std::sort(ahead.begin(), ahead.end());
   const auto rank = [&](size_t k) { return 1.0 + static_cast<double>(ahead[k]); };
@@ -13,6 +13,7 @@ void write_figures(std::vector<int64_t>& ahead, double* row) {
   for (size_t k = 0; k < ahead.size(); ++k) row[1] += static_cast<double>(k + 1) / rank(k) / count;
   row[0] = rank(0);
   row[2] = count / rank(ahead.size() - 1);
+  row[3] = static_cast<double>(std::lower_bound(ahead.begin(), ahead.end(), kFirst) - ahead.begin());
 }
 
 RetrievalMetrics mean_figures(const at::Tensor& figures, int64_t gallery) {
@@ -30,9 +31,11 @@ RetrievalMetrics mean_figures(const at::Tensor& figures, int64_t gallery) {
     metrics.r10 += row[0] <= 10;
     metrics.map += row[1];
     metrics.minp += row[2];
+    metrics.ap50 += row[3] / static_cast<double>(std::min(kFirst, gallery));
   }
   const double percent = metrics.queries == 0 ? 0 : 100 / static_cast<double>(metrics.queries);
-  for (double* figure : {&metrics.r1, &metrics.r5, &metrics.r10, &metrics.map, &metrics.minp}) *figure *= percent;
+  for (double* figure : {&metrics.r1, &metrics.r5, &metrics.r10, &metrics.map, &metrics.minp, &metrics.ap50})
+    *figure *= percent;
   return metrics;
 }
 

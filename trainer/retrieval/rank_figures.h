@@ -10,8 +10,10 @@
 
 namespace muster {
 
-// Rank of the best positive (0: there is none), average precision, inverse negative penalty.
-inline constexpr int64_t kFigures = 3;
+// Rank of the best positive (0: there is none), average precision, inverse negative penalty, positives among the first
+// kFirst items.
+inline constexpr int64_t kFigures = 4;
+inline constexpr int64_t kFirst = 50;
 
 // row[0 .. kFigures) of one query: ahead[i] is the number of gallery items that beat its i-th positive, in any order;
 // sorts them.

@@ -1,8 +1,8 @@
 // Exact retrieval over the rows of all ranks, without a queries x gallery matrix.
 //
-// Scores are cosines in float32. A score depends on its two rows alone, bit for bit: not on the world size, on how rows
-// are cut over ranks, on threads or on the CPU's vector width (score_kernel.h). Ties rank the lower gallery index
-// first.
+// Scores are cosines in float32, with rows that stand as they are dot products. A score depends on its two rows alone,
+// bit for bit: not on the world size, on how rows are cut over ranks, on threads or on the CPU's vector width
+// (score_kernel.h). Ties rank the lower gallery index first.
 //
 // Rows of all ranks together, in rank order, are the global rows; a rank may have any number of them, none included.
 // Each rank scores its own texts (top_k(): queries) against everything, so an even cut is the fastest. Memory beyond
@@ -23,8 +23,9 @@
 namespace muster {
 
 struct EmbeddingRows {
-  at::Tensor features;  // [n,d] float32, raw: normalised inside; a row of zeros scores 0 with everything
-  at::Tensor identity;  // [n] int64; top_k() does not look at it
+  at::Tensor features;       // [n,d] float32, raw: normalised inside; a row of zeros scores 0 with everything
+  at::Tensor identity;       // [n] int64; top_k() does not look at it
+  bool as_they_are = false;  // not normalised: means of rows of length 1 (identity_means.h); the same on all ranks
 };
 
 struct BothDirections {

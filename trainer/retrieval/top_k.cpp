@@ -14,8 +14,8 @@ namespace muster {
 TopK top_k(const EmbeddingRows& queries, const EmbeddingRows& gallery, int64_t k, Communicator& communicator) {
   if (k < 1) throw std::logic_error("top_k: k must be at least 1");
   const RetrievalShape shape = agree_on_shape(queries, gallery, communicator);
-  const UnitRows unit_queries(queries.features, shape.width);
-  const UnitRows unit_gallery(gallery.features, shape.width);
+  const UnitRows unit_queries(queries, shape.width);
+  const UnitRows unit_gallery(gallery, shape.width);
   if (shape.gallery() > std::numeric_limits<uint32_t>::max()) throw std::logic_error("top_k: gallery of 2^32 or more");
   const int64_t kept = std::min(k, shape.gallery());
   RowTops best(unit_queries.size(), kept);
