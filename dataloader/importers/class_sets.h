@@ -1,9 +1,11 @@
 // Sets whose identities are classes, as Reed et al. (2016) cut them: CUB-200-2011 and Oxford Flowers 102, with ten
 // captions an image.
 //
-//   trainclasses.txt, valclasses.txt, testclasses.txt   a class a line; trainvalclasses.txt if the first two are
-//   missing text_c10/CLASS/IMAGE.txt                            a caption a line images/CLASS/IMAGE.jpg the original
-//   pictures, or all of them in one folder
+//   trainclasses.txt, valclasses.txt, testclasses.txt   a class a line; only trainvalclasses.txt: all of it is train
+//
+//   text_c10/CLASS/IMAGE.txt                            a caption a line
+//
+//   images/CLASS/IMAGE.jpg                              the original pictures, or all of them in one folder
 //
 // Files: github.com/reedscot/cvpr2016; counts: the class lists there, and Zhang et al. (StackGAN, 2017), section 4.1.
 #pragma once
