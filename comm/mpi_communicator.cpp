@@ -14,17 +14,13 @@
 #include "comm/host_board.h"
 #include "comm/mpi_progress.h"
 #include "comm/rank_order_reduce.h"
+#include "comm/traffic.h"
 #include "comm/watchdog.h"
 #include "launch/error.h"
 #include "launch/log.h"
 
 namespace muster {
 namespace {
-
-// Below this size (of all ranks' tensors together) one round of latency is dearer than the traffic saved by two.
-constexpr int64_t kGatherBytes = 64 * 1024;
-// MPI counts are int; longer tensors travel as several collectives.
-constexpr int64_t kLargestPiece = int64_t{1} << 30;
 
 // Rows of each rank, and where they begin, as MPI wants them.
 struct Cut {

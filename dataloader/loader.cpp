@@ -103,7 +103,7 @@ class SampleReader {
 };
 
 // Batches that the caller holds at a time: the one it trains on, and the one it has just asked for.
-constexpr size_t kHeldByCaller = 2;
+constexpr int64_t kHeldByCaller = 2;
 constexpr int64_t kMostWorkers = 1024;
 constexpr int64_t kMostPrefetch = 1024;
 
@@ -123,7 +123,7 @@ class Loader::Impl {
       : reader_(stores, data, input, tokenizer, stream),
         input_(input),
         trace_(trace),
-        buffers_(static_cast<size_t>(in_range(data.prefetch(), kMostPrefetch, "data.prefetch")) + kHeldByCaller),
+        buffers_(static_cast<size_t>(in_range(data.prefetch(), kMostPrefetch, "data.prefetch") + kHeldByCaller)),
         step_(stream.first_step),
         end_step_(stream.end_step),
         task_{stream.first_step, 0} {
@@ -239,6 +239,10 @@ class Loader::Impl {
   std::condition_variable batch_ready_;
   std::vector<std::thread> threads_;
 };
+
+int64_t most_batches(const DataConfig& data) {
+  return data.prefetch() + kHeldByCaller;
+}
 
 Loader::Loader(const TrainingStores& stores, const DataConfig& data, const InputSize& input, const Tokenizer& tokenizer,
                const SampleStream& stream, TraceRecorder* trace)

@@ -24,6 +24,9 @@ struct SampleStream {
   int64_t end_step = 0;
 };
 
+// How many batches a loader and its caller have in memory at the most.
+int64_t most_batches(const DataConfig& data);
+
 class Loader {
  public:
   // Starts data.workers threads, which keep data.prefetch batches of data.train_splits ahead. The stores and the

@@ -285,6 +285,28 @@ TEST_F(MessagesTest, RunFolder) {
   expect_message("not finite", train("wild", {"--set", "train.optimizer.rate=1e30", "--set", "train.steps=8"}), 77);
 }
 
+TEST_F(MessagesTest, DryRun) {
+  const auto dry_run = [&](std::vector<std::string> more) {
+    more.emplace_back("--dry-run");
+    return train("absent", more);
+  };
+  expect_message("dry run of no ranks", dry_run({"--world", "0"}));
+  expect_message("dry run of a million ranks", dry_run({"--world", "1000000"}));
+  expect_message("dry run of more ranks than samples", dry_run({"--world", "9"}));
+  expect_message("dry run of a negative network", dry_run({"--network", "-1"}));
+  expect_message("dry run of no network", dry_run({"--network", "nan"}));
+  expect_message("dry run of negative latency", dry_run({"--latency", "-1"}));
+  expect_message("dry run of no speed", dry_run({"--flops", "0"}));
+  expect_message("dry run of long captions", dry_run({"--caption-tokens", "13"}));
+  expect_message("fewer samples than the batch", dry_run({"--set", "train.global_batch=64"}));
+  expect_message("world without a dry run", train("absent", {"--world", "2"}));
+  expect_message("training in no folder",
+                 {muster_program(), "train", "--config", folder_ / "config.textproto", "--data", store()});
+  EXPECT_FALSE(fs::exists(folder_ / "absent"));
+  ASSERT_EQ(run_program(train()).exit_code, 0);
+  expect_message("another config", train("run", {"--dry-run", "--set", "train.optimizer.rate=1"}));
+}
+
 TEST_F(MessagesTest, Search) {
   ASSERT_EQ(run_program(train()).exit_code, 0);
   const auto search = [&](const std::vector<std::string>& more) {

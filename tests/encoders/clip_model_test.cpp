@@ -373,21 +373,6 @@ TEST_F(ClipModel, DropoutDoesNotDependOnHowTheBatchIsCut) {
   EXPECT_TRUE(at::equal(model->forward(batch, 5).pairs[0].text, model->encode_text(batch.tokens)));
 }
 
-TEST_F(ClipModel, ParametersAreCountedBeforeTheyAreMade) {
-  for (const int width : {24, 36}) {
-    ModelConfig config;
-    config.set_preset(ModelConfig::MINI);
-    config.mutable_image()->set_width(width);
-    config.mutable_image()->set_heads(2);
-    config.mutable_image()->set_layers(3);
-    config.mutable_text()->set_layers(2);
-    config = resolve_model(config);
-    int64_t count = 0;
-    for (const at::Tensor& parameter : make_model(config, 1)->parameters()) count += parameter.numel();
-    EXPECT_EQ(count_parameters(config), count);
-  }
-}
-
 TEST_F(ClipModel, AModelLargerThanTheMachineIsRefused) {
   ModelConfig config;
   config.set_preset(ModelConfig::MINI);

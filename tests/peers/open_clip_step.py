@@ -1,4 +1,4 @@
-"""open_clip's training step on the recipe "mini", for `muster bench step` to be compared with.
+"""open_clip's training step on the recipe "mini", for `muster bench train` to be compared with.
 
 usage: open_clip_step.py [--threads 2] [--batch 64] [--steps 20] [--fused]
        torchrun --nproc-per-node 2 open_clip_step.py --threads 1      (or the same with RANK, WORLD_SIZE, MASTER_* set)

@@ -17,11 +17,13 @@
 #include "launch/error.h"
 #include "launch/process.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/matrix_rate.h"
 #include "trainer/commands/resident_memory.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/commands/stopwatch.h"
 #include "trainer/references/reference_bank.h"
 #include "trainer/references/reference_file.h"
+#include "trainer/step_cost.h"
 
 namespace muster {
 namespace {
@@ -49,13 +51,31 @@ double largest_of_ranks(double value, Communicator& communicator) {
   return all.item<double>();
 }
 
-Row measure(const BenchReferencesArguments& arguments, int64_t identities, ReferencesConfig::Placement placement,
-            Communicator& communicator) {
+// Both losses and both gradients, as measure() asks for.
+ReferencesConfig bank_config(ReferencesConfig::Placement placement) {
   ReferencesConfig config;
   config.set_fusion_weight(1);
   config.set_guidance_weight(1);
   config.set_guidance_ramp_epochs(0);
   config.set_placement(placement);
+  return config;
+}
+
+// FLOP of a step of the bank on rank 0, which has most rows.
+double flop_of(const BenchReferencesArguments& arguments, int64_t identities, ReferencesConfig::Placement placement,
+               int ranks) {
+  StepJob job;
+  job.settings.references = bank_config(placement);
+  job.settings.model.set_joint_width(static_cast<int>(arguments.width));
+  job.settings.train.set_global_batch(arguments.batch * ranks);
+  job.world = ranks;
+  job.identities = identities;
+  return references_flop(job, 0);
+}
+
+Row measure(const BenchReferencesArguments& arguments, int64_t identities, ReferencesConfig::Placement placement,
+            Communicator& communicator) {
+  const ReferencesConfig config = bank_config(placement);
   at::Generator generator = at::detail::createCPUGenerator(static_cast<uint64_t>(communicator.rank()) + 1);
   const FeaturePair features{"global", at::randn({arguments.batch, arguments.width}, generator, at::kFloat),
                              at::randn({arguments.batch, arguments.width}, generator, at::kFloat)};
@@ -101,11 +121,14 @@ void bench_references(const BenchReferencesArguments& arguments, Process& proces
   start_computing(process, arguments.threads);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, CommConfig());
   const bool prints = communicator->rank() == 0;
+  communicator->barrier("bench");
+  const double rate = matrix_rate();  // beside the other ranks, as the steps
   if (prints) {
     fmt::print("reference bank of width {}, float32, {} ranks of {} threads, {} pairs a rank, medians of {} steps\n",
                arguments.width, communicator->size(), at::get_num_threads(), arguments.batch, arguments.steps);
-    fmt::print("{:>10} {:<12} {:>10} {:>14} {:>12} {:>12} {:>9}\n", "identities", "placement", "step ms",
-               "sent MB/step", "memory MiB", "4 x own MiB", "save s");
+    fmt::print("matrix products: {:.1f} GFLOP/s a rank\n", 1e-9 * rate);
+    fmt::print("{:>10} {:<12} {:>10} {:>10} {:>12} {:>16} {:>12} {:>12} {:>9}\n", "identities", "placement", "step ms",
+               "GFLOP/s", "of products", "handed MB/step", "memory MiB", "4 x own MiB", "save s");
   }
   for (const int64_t identities : arguments.identities) {
     for (const auto placement : {ReferencesConfig::REPLICATED, ReferencesConfig::SHARDED}) {
@@ -115,8 +138,10 @@ void bench_references(const BenchReferencesArguments& arguments, Process& proces
       const double own = static_cast<double>(
           placement == ReferencesConfig::SHARDED ? split_rows(identities, communicator->size()).front() : identities);
       if (!prints) continue;
-      fmt::print("{:>10} {:<12} {:>10.2f} {:>14.3f} {:>12.1f} {:>12.1f} {:>9.2f}\n", identities,
-                 ReferencesConfig::Placement_Name(placement), 1e3 * row.step_seconds, 1e-6 * row.bytes, row.memory_mib,
+      const double reached = flop_of(arguments, identities, placement, communicator->size()) / row.step_seconds;
+      fmt::print("{:>10} {:<12} {:>10.2f} {:>10.1f} {:>10.1f} % {:>16.3f} {:>12.1f} {:>12.1f} {:>9.2f}\n", identities,
+                 ReferencesConfig::Placement_Name(placement), 1e3 * row.step_seconds, 1e-9 * reached,
+                 100 * reached / rate, 1e-6 * row.bytes, row.memory_mib,
                  4 * own * static_cast<double>(arguments.width) * sizeof(float) / (1 << 20), row.save_seconds);
     }
   }

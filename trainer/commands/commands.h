@@ -25,8 +25,8 @@ void add_table_command(CLI::App& app, Process& process);
 void add_config_command(CLI::App& app, Process& process);
 void add_bench_command(CLI::App& app, Process& process);
 
-// `muster bench step`, a subcommand of bench.
-void add_bench_step(CLI::App& bench, Process& process);
+// `muster bench train`, a subcommand of bench.
+void add_bench_train(CLI::App& bench, Process& process);
 // `muster bench references`.
 void add_bench_references(CLI::App& bench, Process& process);
 // `muster bench search`.

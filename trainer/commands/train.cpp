@@ -16,6 +16,7 @@
 #include "launch/process.h"
 #include "launch/signals.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/dry_run.h"
 #include "trainer/commands/initial_weights.h"
 #include "trainer/commands/open_stores.h"
 #include "trainer/commands/run_setup.h"
@@ -33,6 +34,7 @@ struct TrainArguments {
   std::vector<std::string> overrides;
   std::string trace;
   bool print_config = false;
+  DryRunArguments dry_run;
   int64_t stop_after = std::numeric_limits<int64_t>::max();
 };
 
@@ -53,16 +55,23 @@ void train(const TrainArguments& arguments, Process& process) {
     if (process.rank() == 0) fmt::print("{}", text);
     return;
   }
+  if (arguments.run_dir.empty() && !arguments.dry_run.asked) {
+    throw ConfigError("--run is required, the folder to train in; see muster train --help");
+  }
   TraceRecorder recorder;
   TraceRequest trace;
   if (!arguments.trace.empty()) trace = {&recorder, parse_step_window(arguments.trace)};
   start_computing(process, config.train().threads());
   install_signal_handlers(process.world_size() == 1);
-  if (holds_run(arguments.run_dir)) {
+  if (!arguments.run_dir.empty() && holds_run(arguments.run_dir)) {
     const RunConfig there = load_run_config(config_path(arguments.run_dir), {});
     check_continues(arguments.run_dir, print_run_config(there), text);
   }
   const OpenStores open(arguments.stores);
+  if (arguments.dry_run.asked) {
+    if (process.rank() == 0) dry_run(to_settings(config), open.stores(), process.world_size(), arguments.dry_run);
+    return;
+  }
   const at::Device device = choose_device(config.train().device(), process);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm());
   communicator->record_to(trace.recorder);
@@ -93,7 +102,7 @@ void add_train_command(CLI::App& app, Process& process) {
           "PATH:3: its samples stand 3 times in an epoch")
       ->required()
       ->allow_extra_args(false);
-  command->add_option("--run", arguments->run_dir, "Run folder: checkpoints, metrics, report")->required();
+  command->add_option("--run", arguments->run_dir, "Run folder: checkpoints, metrics, report; a dry run needs none");
   command->add_option("--set", arguments->overrides, "Override a field: --set train.global_batch=512")->take_all();
   command
       ->add_option("--stop-after", arguments->stop_after, "Save and stop once this many steps are done (exit code 75)")
@@ -101,6 +110,10 @@ void add_train_command(CLI::App& app, Process& process) {
   command->add_option("--trace", arguments->trace,
                       "FIRST:LAST: record these steps as RUN/trace.rank*.json, for chrome://tracing and Perfetto");
   command->add_flag("--print-config", arguments->print_config, "Print the resolved config and stop");
+  add_dry_run_options(*command, arguments->dry_run);
+  for (const char* other : {"--trace", "--stop-after", "--print-config"}) {
+    command->get_option("--dry-run")->excludes(command->get_option(other));
+  }
   command->callback([arguments, &process] { train(*arguments, process); });
 }
 

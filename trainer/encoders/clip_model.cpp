@@ -9,6 +9,7 @@
 #include "launch/error.h"
 #include "trainer/encoders/clip_towers.h"
 #include "trainer/encoders/model.h"
+#include "trainer/encoders/model_cost.h"
 
 namespace muster {
 namespace {

@@ -128,18 +128,4 @@ ModelConfig resolve_model(const ModelConfig& config) {
   return resolved;
 }
 
-int64_t count_parameters(const ModelConfig& config) {
-  // Attention 4 w^2 + 4 w, feed-forward 8 w^2 + 5 w, two norms 4 w.
-  const auto blocks = [](int64_t width, int64_t layers) { return layers * (12 * width * width + 13 * width); };
-  const VisionConfig& image = config.image();
-  const TextConfig& text = config.text();
-  const int64_t patch = image.patch(), width = image.width(), text_width = text.width(), joint = config.joint_width();
-  const int64_t patches = (image.width_pixels() / patch) * (image.height_pixels() / patch);
-  const int64_t image_count = 3 * patch * patch * width + (patches + 1) * width + width + 4 * width +
-                              blocks(width, image.layers()) + width * joint;
-  const int64_t text_count = (int64_t{text.vocabulary()} + text.context()) * text_width + 2 * text_width +
-                             blocks(text_width, text.layers()) + text_width * joint;
-  return image_count + text_count;
-}
-
 }  // namespace muster

@@ -1,16 +1,11 @@
 // The sizes of a model.
 #pragma once
 
-#include <cstdint>
-
 #include "trainer/encoders/encoders.pb.h"
 
 namespace muster {
 
 // Fills in the preset's sizes and checks them. ConfigError naming each field that is missing or impossible.
 ModelConfig resolve_model(const ModelConfig& config);
-
-// How many numbers a resolved config's model has to learn.
-int64_t count_parameters(const ModelConfig& config);
 
 }  // namespace muster

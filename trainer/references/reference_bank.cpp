@@ -29,11 +29,6 @@ constexpr int64_t kRowsPerTask = 64;
 // Of a random direction, in the second and further references of an identity.
 constexpr double kApart = 0.25;
 
-bool choose_sharded(const ReferencesConfig& config, int64_t rows, int64_t global_batch, int ranks) {
-  if (config.placement() == ReferencesConfig::AUTO) return ranks > 1 && rows > global_batch;
-  return config.placement() == ReferencesConfig::SHARDED;
-}
-
 // In fixed blocks and a fixed order: the same bits at any number of threads.
 template <typename T>
 double sum_of_squares(const at::Tensor& rows) {
@@ -51,6 +46,11 @@ double sum_of_squares(const at::Tensor& rows) {
 
 bool keeps_references(const ReferencesConfig& config) {
   return config.fusion_weight() > 0 || config.guidance_weight() > 0;
+}
+
+bool shards_references(const ReferencesConfig& config, int64_t rows, int64_t global_batch, int ranks) {
+  if (config.placement() == ReferencesConfig::AUTO) return ranks > 1 && rows > global_batch;
+  return config.placement() == ReferencesConfig::SHARDED;
 }
 
 void check_references(const ReferencesConfig& config, Checks& checks) {
@@ -82,7 +82,7 @@ ReferenceBank::ReferenceBank(const ReferencesConfig& config, std::vector<int64_t
       seed_(seed),
       communicator_(communicator),
       shape_(shape),
-      sharded_(choose_sharded(config, order_.size(), global_batch, communicator.size())) {
+      sharded_(shards_references(config, order_.size(), global_batch, communicator.size())) {
   int64_t own = order_.size();
   if (sharded_) {
     const std::vector<int64_t> ranges = split_rows(order_.size(), communicator.size());

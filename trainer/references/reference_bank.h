@@ -34,6 +34,9 @@ namespace muster {
 // Whether the config asks for a bank.
 bool keeps_references(const ReferencesConfig& config);
 
+// Whether a bank of so many rows is cut over the ranks.
+bool shards_references(const ReferencesConfig& config, int64_t rows, int64_t global_batch, int ranks);
+
 // What is impossible in a config, each naming its field.
 void check_references(const ReferencesConfig& config, Checks& checks);
 

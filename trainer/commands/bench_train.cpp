@@ -1,6 +1,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <fmt/format.h>
@@ -17,10 +18,12 @@
 #include "launch/error.h"
 #include "launch/process.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/matrix_rate.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/commands/stopwatch.h"
 #include "trainer/replica.h"
 #include "trainer/step.h"
+#include "trainer/step_cost.h"
 
 namespace muster {
 namespace {
@@ -29,7 +32,7 @@ constexpr const char* kMini =
     "model { preset: MINI } objective { term { info_nce { positives: PAIR } } } train { steps: 1 }";
 constexpr int kWarmUp = 3;  // the first steps allocate
 
-struct BenchStepArguments {
+struct BenchTrainArguments {
   std::string config;
   std::vector<std::string> overrides;
   int64_t batch = 64;
@@ -38,13 +41,18 @@ struct BenchStepArguments {
   int steps = 20;
 };
 
-Batch draw_batch(const ModelConfig& model, const BenchStepArguments& arguments, int rank) {
-  at::Generator generator = at::detail::createCPUGenerator(static_cast<uint64_t>(rank));
-  const int64_t rows = arguments.batch, context = model.text().context(), end = model.text().vocabulary() - 1;
+int64_t caption_tokens(const ModelConfig& model, const BenchTrainArguments& arguments) {
+  const int64_t context = model.text().context();
   const int64_t used = arguments.caption_tokens == 0 ? context : arguments.caption_tokens;
   if (used > context || used < 2) {
     throw ConfigError(fmt::format("--caption-tokens is {}: give 2 to model.text.context ({})", used, context));
   }
+  return used;
+}
+
+Batch draw_batch(const ModelConfig& model, int64_t rows, int64_t used, int rank) {
+  at::Generator generator = at::detail::createCPUGenerator(static_cast<uint64_t>(rank));
+  const int64_t context = model.text().context(), end = model.text().vocabulary() - 1;
   Batch batch;
   batch.images = at::randn({rows, 3, model.image().height_pixels(), model.image().width_pixels()}, generator);
   batch.tokens = at::randint(1, end - 1, {rows, context}, generator, at::kLong);
@@ -56,7 +64,25 @@ Batch draw_batch(const ModelConfig& model, const BenchStepArguments& arguments, 
   return batch;
 }
 
-void bench_step(const BenchStepArguments& arguments, Process& process) {
+double sum_over_ranks(double value, Communicator& communicator) {
+  const at::Tensor sum = at::full({1}, value, at::kDouble);
+  communicator.all_reduce(sum, ReduceOp::kSum, "bench").wait();
+  return sum.item<double>();
+}
+
+// Each row: what a second does, and what share that is of all ranks' matrix products at once.
+void print_rates(const StepFlop& flop, int ranks, double seconds, double matrix_flops) {
+  const auto print = [&](const char* what, double count) {
+    const double rate = ranks * count / seconds;
+    fmt::print("{:<36} {:>10.1f} GFLOP/s {:>7.1f} %\n", what, 1e-9 * rate, 100 * rate / matrix_flops);
+  };
+  fmt::print("{:<36} {:>10.1f} GFLOP/s {:>7.1f} %\n", "matrix products alone", 1e-9 * matrix_flops, 100.0);
+  print("the step", flop.sum());
+  print("encoders, each forward once", flop.forward + flop.backward);
+  print("loss", flop.loss);
+}
+
+void bench_train(const BenchTrainArguments& arguments, Process& process) {
   const RunConfig config = arguments.config.empty() ? parse_run_config(kMini, "mini", arguments.overrides)
                                                     : load_run_config(arguments.config, arguments.overrides);
   const TrainConfig& train = config.train();
@@ -68,7 +94,12 @@ void bench_step(const BenchStepArguments& arguments, Process& process) {
   Optimizer optimizer(trainable, train.optimizer(), model->layers_above());
   GradientReducer reducer(trainable, *communicator, config.comm().bucket_bytes());
   TrainingStep step(*model, objective, trainable, reducer, optimizer, *communicator, step_options(train));
-  const Batch batch = draw_batch(config.model(), arguments, process.rank());
+  StepJob job;
+  job.settings = to_settings(config);
+  job.settings.train.set_global_batch(arguments.batch * process.world_size());
+  job.world = process.world_size();
+  job.caption_tokens = caption_tokens(config.model(), arguments);
+  const Batch batch = draw_batch(config.model(), arguments.batch, job.caption_tokens, process.rank());
   model->train();
 
   std::vector<double> wall, cpu;
@@ -79,6 +110,9 @@ void bench_step(const BenchStepArguments& arguments, Process& process) {
     wall.push_back(seconds.wall);
     cpu.push_back(seconds.cpu);
   }
+  communicator->barrier("matrix rate");
+  const bool bf16 = train.precision() == TrainConfig::BF16;
+  const double matrix_flops = sum_over_ranks(matrix_rate(bf16 ? at::kBFloat16 : at::kFloat), *communicator);
   if (process.rank() != 0) return;
   const double median_wall = median(wall);
   fmt::print(
@@ -87,16 +121,17 @@ void bench_step(const BenchStepArguments& arguments, Process& process) {
       process.world_size(), at::get_num_threads(), arguments.batch, arguments.steps, median_wall,
       static_cast<double>(process.world_size()) * static_cast<double>(arguments.batch) / median_wall,
       *std::min_element(wall.begin(), wall.end()), median(cpu));
+  print_rates(step_flop(job, 0), process.world_size(), median_wall, matrix_flops);
 }
 
 }  // namespace
 
-void add_bench_step(CLI::App& bench, Process& process) {
+void add_bench_train(CLI::App& bench, Process& process) {
   CLI::App* command = bench.add_subcommand(
-      "step",
-      "Time of a training step on drawn data in memory; works under mpirun (tests/peers/open_clip_step.py is "
-      "the same step in open_clip)");
-  const auto arguments = std::make_shared<BenchStepArguments>();
+      "train",
+      "Time of a training step on drawn data in memory, and what share of the machine's matrix products it reaches; "
+      "works under mpirun (tests/peers/open_clip_step.py is the same step in open_clip)");
+  const auto arguments = std::make_shared<BenchTrainArguments>();
   command->add_option("--config", arguments->config, "Run config; default: the preset MINI with plain InfoNCE");
   command->add_option("--set", arguments->overrides, "Override a field: --set train.precision=BF16")->take_all();
   command->add_option("--batch", arguments->batch, "Pairs a rank")
@@ -108,7 +143,7 @@ void add_bench_step(CLI::App& bench, Process& process) {
   command->add_option("--steps", arguments->steps, "Steps measured")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
-  command->callback([arguments, &process] { bench_step(*arguments, process); });
+  command->callback([arguments, &process] { bench_train(*arguments, process); });
 }
 
 }  // namespace muster

@@ -1,0 +1,150 @@
+// What a model costs by its config against the model itself, LibTorch's allocator and dispatcher, and open_clip's
+// published profile.
+#include "trainer/encoders/model_cost.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/zeros_like.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <string>
+
+#include "tests/support/allocated_bytes.h"
+#include "tests/support/counted_flop.h"
+#include "trainer/encoders/autocast.h"
+#include "trainer/encoders/model.h"
+
+namespace muster {
+namespace {
+
+// Not square, and with towers of different shapes.
+ModelConfig small(ModelConfig::Activation activation, double dropout = 0) {
+  ModelConfig config;
+  config.set_preset(ModelConfig::MINI);
+  config.set_activation(activation);
+  config.set_dropout(dropout);
+  config.mutable_image()->set_height_pixels(48);
+  config.mutable_image()->set_width_pixels(16);
+  config.mutable_image()->set_patch(4);
+  config.mutable_image()->set_width(96);
+  config.mutable_image()->set_layers(3);
+  config.mutable_image()->set_heads(3);
+  config.mutable_text()->set_context(20);
+  config.mutable_text()->set_vocabulary(50);
+  config.mutable_text()->set_width(64);
+  config.mutable_text()->set_layers(2);
+  config.mutable_text()->set_heads(2);
+  config.set_joint_width(40);
+  return resolve_model(config);
+}
+
+// Captions whose end token is the last of `tokens`.
+Batch make_batch(const ModelConfig& config, int64_t rows, int64_t tokens) {
+  at::Generator generator = at::detail::createCPUGenerator(1);
+  Batch batch;
+  batch.images = at::randn({rows, 3, config.image().height_pixels(), config.image().width_pixels()}, generator);
+  batch.tokens = at::randint(1, 40, {rows, config.text().context()}, generator, at::kLong);
+  batch.tokens.narrow(1, tokens, config.text().context() - tokens).zero_();
+  batch.tokens.select(1, tokens - 1).fill_(49);
+  batch.position = batch.identity = batch.image_id = at::arange(rows, at::kLong);
+  return batch;
+}
+
+TEST(ModelCost, ParametersAreThoseOfTheModel) {
+  for (const ModelConfig::Preset preset : {ModelConfig::MINI, ModelConfig::CUSTOM}) {
+    ModelConfig config = small(ModelConfig::GELU);
+    if (preset == ModelConfig::MINI) {
+      config = ModelConfig();
+      config.set_preset(preset);
+      config = resolve_model(config);
+    }
+    const std::vector<ParameterSize> sizes = parameter_sizes(config);
+    const auto model = make_model(config, 1);
+    const auto parameters = model->named_parameters();
+    ASSERT_EQ(sizes.size(), parameters.size());
+    int64_t count = 0;
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      EXPECT_EQ(sizes[i].name, parameters[i].key());
+      EXPECT_EQ(sizes[i].count, parameters[i].value().numel()) << sizes[i].name;
+      count += sizes[i].count;
+    }
+    EXPECT_EQ(count_parameters(config), count);
+  }
+}
+
+// docs/model_profile.csv of github.com/mlfoundations/open_clip at 3b37473, by fvcore: millions of parameters and GFLOP
+// of a forward of both towers, of the image's and of the text's. It gives two decimals.
+TEST(ModelCost, AgreesWithOpenClipsProfile) {
+  struct Profile {
+    ModelConfig::Preset preset;
+    double parameters, both, image, text;
+  };
+  for (const Profile& profile : {Profile{ModelConfig::VIT_B_32, 151.28, 14.78, 8.82, 5.96},
+                                 Profile{ModelConfig::VIT_B_16, 149.62, 41.09, 35.13, 5.96},
+                                 Profile{ModelConfig::VIT_S_16, 62.26, 12.58, 9.2, 3.38},
+                                 Profile{ModelConfig::VIT_L_14, 427.62, 175.33, 162.03, 13.3}}) {
+    ModelConfig config;
+    config.set_preset(profile.preset);
+    config = resolve_model(config);
+    const double image = 1e-9 * image_flop(config).whole_forward, text = 1e-9 * text_flop(config, 77).whole_forward;
+    const std::string name = ModelConfig::Preset_Name(profile.preset);
+    EXPECT_NEAR(1e-6 * static_cast<double>(count_parameters(config)), profile.parameters, 0.006) << name;
+    EXPECT_NEAR(image, profile.image, 0.002 * profile.image) << name;
+    EXPECT_NEAR(text, profile.text, 0.002 * profile.text) << name;
+    EXPECT_NEAR(image + text, profile.both, 0.002 * profile.both) << name;
+  }
+}
+
+TEST(ModelCost, FlopAreThoseOfTheProductsThatAreMade) {
+  const int64_t rows = 3, tokens = 14;
+  for (const auto activation : {ModelConfig::GELU, ModelConfig::QUICK_GELU}) {
+    const ModelConfig config = small(activation);
+    const auto model = make_model(config, 1);
+    const Batch batch = make_batch(config, rows, tokens);
+    const TowerFlop image = image_flop(config), text = text_flop(config, tokens);
+    CountedFlop counted;
+    const Features features = model->forward(batch, 1);
+    EXPECT_DOUBLE_EQ(counted.take(), rows * (image.forward + text.forward));
+    const FeaturePair& pair = features.pairs[0];
+    torch::autograd::backward({pair.image, pair.text}, {at::ones_like(pair.image), at::ones_like(pair.text)});
+    EXPECT_DOUBLE_EQ(counted.take(), rows * (image.backward + text.backward));
+  }
+}
+
+// On one thread: what threads of a pool take is not seen.
+TEST(ModelCost, ActivationsAreWhatAForwardLeaves) {
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  for (const auto activation : {ModelConfig::GELU, ModelConfig::QUICK_GELU}) {
+    for (const double dropout : {0.0, 0.1}) {
+      for (const bool bf16 : {false, true}) {
+        for (const int64_t rows : {1, 30}) {
+          const ModelConfig config = small(activation, dropout);
+          const auto model = make_model(config, 1);
+          for (at::Tensor& parameter : model->parameters()) parameter.mutable_grad() = at::zeros_like(parameter);
+          const Batch batch = make_batch(config, rows, 14);
+          AllocatedBytes allocated;
+          const Bf16Scope precision(bf16, at::kCPU);
+          const Features features = model->forward(batch, 1);
+          EXPECT_EQ(allocated.now(), activation_bytes(config, rows, 14, bf16)) << rows << " rows, bf16 " << bf16;
+          // A backward that finds its gradients' memory there needs little more.
+          const auto left = static_cast<double>(allocated.now());
+          const FeaturePair& pair = features.pairs[0];
+          torch::autograd::backward({pair.image, pair.text}, {at::ones_like(pair.image), at::ones_like(pair.text)});
+          if (rows > 1) {
+            EXPECT_LT(static_cast<double>(allocated.most()), 1.05 * left);
+          }
+        }
+      }
+    }
+  }
+  at::set_num_threads(threads);
+}
+
+}  // namespace
+}  // namespace muster

@@ -1,0 +1,152 @@
+#include "trainer/encoders/model_cost.h"
+
+#include <fmt/format.h>
+
+namespace muster {
+namespace {
+
+constexpr int64_t kFloat = 4, kHalf = 2, kIndex = 8;
+
+// What a tower is made of.
+struct Tower {
+  int64_t tokens, width, layers, heads, patch_numbers;  // 3 p^2; 0: no patches
+};
+
+Tower image_tower(const ModelConfig& config) {
+  const VisionConfig& image = config.image();
+  const int64_t patch = image.patch();
+  const int64_t patches = (image.width_pixels() / patch) * (image.height_pixels() / patch);
+  return {patches + 1, image.width(), image.layers(), image.heads(), 3 * patch * patch};
+}
+
+Tower text_tower(const ModelConfig& config, int64_t tokens) {
+  return {tokens, config.text().width(), config.text().layers(), config.text().heads(), 0};
+}
+
+TowerFlop tower_flop(const Tower& tower, int64_t joint_width) {
+  const auto w = static_cast<double>(tower.width), tokens = static_cast<double>(tower.tokens);
+  const double attention = 6 * w * w * tokens + 4 * w * tokens * tokens, rest = 18 * w * w;
+  const double patches = 2 * static_cast<double>(tower.patch_numbers) * w * (tokens - 1);
+  const double projection = 2 * w * static_cast<double>(joint_width);
+  TowerFlop flop;
+  flop.whole_forward = patches + static_cast<double>(tower.layers) * (attention + rest * tokens) + projection;
+  flop.forward = flop.whole_forward - rest * (tokens - 1);
+  flop.backward = 2 * flop.forward - patches;
+  return flop;
+}
+
+class SizeList {
+ public:
+  void add(const std::string& name, int64_t count) { sizes_.push_back({name, count}); }
+  void linear(const std::string& name, int64_t out, int64_t in) {
+    add(name + ".weight", out * in);
+    add(name + ".bias", out);
+  }
+  void norm(const std::string& name, int64_t width) {
+    add(name + ".weight", width);
+    add(name + ".bias", width);
+  }
+  void blocks(const std::string& name, int64_t layers, int64_t width) {
+    for (int64_t i = 0; i < layers; ++i) {
+      const std::string block = fmt::format("{}.{}", name, i);
+      norm(block + ".attention_norm", width);
+      linear(block + ".attention.qkv", 3 * width, width);
+      linear(block + ".attention.output", width, width);
+      norm(block + ".mlp_norm", width);
+      linear(block + ".mlp.expand", 4 * width, width);
+      linear(block + ".mlp.contract", width, 4 * width);
+    }
+  }
+  std::vector<ParameterSize> take() { return std::move(sizes_); }
+
+ private:
+  std::vector<ParameterSize> sizes_;
+};
+
+struct Bytes {
+  int64_t product;   // of a number that goes into a product or comes out of one
+  int64_t mlp_kept;  // hidden layers that the activation keeps
+  bool dropout;
+};
+
+// A layer norm keeps its input, elsewhere counted, and a mean and a deviation a token.
+int64_t norm_bytes(int64_t tokens) {
+  return 2 * kFloat * tokens;
+}
+
+// `carried`: tokens that go on after attention; fewer than `tokens` in the last block.
+int64_t block_bytes(const Tower& tower, int64_t tokens, int64_t carried, const Bytes& bytes) {
+  const int64_t w = tower.width;
+  const int64_t input = kFloat * w * tokens;
+  const int64_t attention = bytes.product * (w + 3 * w + w) * tokens + kFloat * tower.heads * tokens;
+  const int64_t selected = carried == tokens ? 0 : bytes.product * w * carried;
+  const int64_t second = kFloat * w * carried + bytes.product * (w + 4 * w * bytes.mlp_kept) * carried;
+  const int64_t masks = bytes.dropout ? 2 * bytes.product * w * carried : 0;
+  return input + norm_bytes(tokens) + attention + selected + second + norm_bytes(carried) + masks;
+}
+
+int64_t tower_bytes(const Tower& tower, int64_t rows, int64_t joint_width, const Bytes& bytes) {
+  const int64_t tokens = rows * tower.tokens;
+  int64_t sum =
+      block_bytes(tower, tokens, rows, bytes) + (tower.layers - 1) * block_bytes(tower, tokens, tokens, bytes);
+  if (tower.patch_numbers > 0) {
+    sum += bytes.product * tower.patch_numbers * (tokens - rows) + kFloat * tower.width * tokens + norm_bytes(tokens);
+  }
+  const int64_t features = (kFloat + bytes.product) * tower.width * rows + norm_bytes(rows);
+  return sum + kIndex * rows + features + kFloat * joint_width * rows;
+}
+
+// Parameters that go into products.
+int64_t count_multiplied(const ModelConfig& config) {
+  int64_t count = 0;
+  for (const auto& [name, size] : parameter_sizes(config)) {
+    if (name.find("norm") == std::string::npos && name.find("embedding") == std::string::npos) count += size;
+  }
+  return count;
+}
+
+}  // namespace
+
+std::vector<ParameterSize> parameter_sizes(const ModelConfig& config) {
+  SizeList sizes;
+  const int64_t joint = config.joint_width();
+  const Tower image = image_tower(config), text = text_tower(config, config.text().context());
+  sizes.add("image.class_embedding", image.width);
+  sizes.add("image.position_embedding", image.tokens * image.width);
+  sizes.add("image.projection", image.width * joint);
+  sizes.add("image.patch.weight", image.patch_numbers * image.width);
+  sizes.norm("image.pre_norm", image.width);
+  sizes.blocks("image.blocks", image.layers, image.width);
+  sizes.norm("image.post_norm", image.width);
+  sizes.add("text.token_embedding", int64_t{config.text().vocabulary()} * text.width);
+  sizes.add("text.position_embedding", text.tokens * text.width);
+  sizes.add("text.projection", text.width * joint);
+  sizes.blocks("text.blocks", text.layers, text.width);
+  sizes.norm("text.final_norm", text.width);
+  return sizes.take();
+}
+
+int64_t count_parameters(const ModelConfig& config) {
+  int64_t count = 0;
+  for (const ParameterSize& parameter : parameter_sizes(config)) count += parameter.count;
+  return count;
+}
+
+TowerFlop image_flop(const ModelConfig& config) {
+  return tower_flop(image_tower(config), config.joint_width());
+}
+
+TowerFlop text_flop(const ModelConfig& config, int64_t tokens) {
+  return tower_flop(text_tower(config, tokens), config.joint_width());
+}
+
+int64_t activation_bytes(const ModelConfig& config, int64_t rows, int64_t tokens, bool bf16) {
+  // GELU keeps what goes into it and what comes out; x * sigmoid(x) keeps the sigmoid as well.
+  const int64_t mlp_kept = config.activation() == ModelConfig::GELU ? 2 : 3;
+  const Bytes bytes{bf16 ? kHalf : kFloat, mlp_kept, config.dropout() > 0};
+  const int64_t towers = tower_bytes(image_tower(config), rows, config.joint_width(), bytes) +
+                         tower_bytes(text_tower(config, tokens), rows, config.joint_width(), bytes);
+  return towers + (bf16 ? kHalf * count_multiplied(config) : 0);
+}
+
+}  // namespace muster

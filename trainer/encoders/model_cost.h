@@ -1,0 +1,46 @@
+// What CLIP's dual encoder costs, from its config alone: parameters, FLOP, memory of a forward that keeps its graph.
+// No tensor is made. Configs are resolved ones.
+//
+// A block of width w on T tokens multiplies 12 w^2 weights with each of them and T keys and values with each query:
+//   24 w^2 T + 4 w T^2 FLOP (2 a multiply-add; a causal mask is not counted off)
+// The last block carries on the tokens alone that become features (Block::forward with rows), of 18 w^2 T one T-th.
+// Patches, tokens and projections: 2 * 3 p^2 w a patch, nothing a token, 2 w d a feature of width d. Element-wise work
+// is not counted.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "trainer/encoders/encoders.pb.h"
+
+namespace muster {
+
+struct ParameterSize {
+  std::string name;
+  int64_t count = 0;  // of numbers
+};
+
+// In the order and under the names of Model::named_parameters().
+std::vector<ParameterSize> parameter_sizes(const ModelConfig& config);
+
+// How many numbers a config's model has to learn.
+int64_t count_parameters(const ModelConfig& config);
+
+// Of one sample.
+struct TowerFlop {
+  double forward = 0;
+  double backward = 0;       // two products for each of the forward; none for pixels, which need no gradient
+  double whole_forward = 0;  // with a last block that carries on all tokens, as published profiles count it
+};
+
+TowerFlop image_flop(const ModelConfig& config);
+// `tokens`: up to the batch's last end token; nothing behind it is computed.
+TowerFlop text_flop(const ModelConfig& config, int64_t tokens);
+
+// Bytes that a training forward of `rows` samples leaves for its backward, features included; bf16: under autocast,
+// with the weights' copies. To the byte for float32 on a CPU; of the attention kernel it counts queries, keys, values,
+// outputs and one number a head and token.
+int64_t activation_bytes(const ModelConfig& config, int64_t rows, int64_t tokens, bool bf16);
+
+}  // namespace muster

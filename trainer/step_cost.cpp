@@ -1,0 +1,189 @@
+#include "trainer/step_cost.h"
+
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "comm/buckets.h"
+#include "comm/communicator.h"
+#include "launch/error.h"
+#include "trainer/losses/objective.h"
+#include "trainer/losses/tile_loss.h"
+#include "trainer/parameter_groups.h"
+#include "trainer/references/reference_bank.h"
+
+namespace muster {
+namespace {
+
+double to_double(int64_t value) {
+  return static_cast<double>(value);
+}
+
+bool trains(const std::vector<ParameterSize>& trainable, const std::string& prefix) {
+  return std::any_of(trainable.begin(), trainable.end(),
+                     [&](const ParameterSize& parameter) { return parameter.name.rfind(prefix, 0) == 0; });
+}
+
+bool is_one_tile(int64_t rows, int64_t columns) {
+  const TileShape shape;
+  return rows <= shape.rows && columns <= shape.columns;
+}
+
+// What is made of all tokens of a caption, whose words are n, and its reference, of K tokens.
+double masked_words_forward(const StepJob& job) {
+  const MaskedWordsConfig& config = job.settings.heads.masked_words();
+  const ModelConfig& model = job.settings.model;
+  const double w = model.joint_width(), tokens = to_double(job.caption_tokens), words = job.masked_words;
+  const double references = config.reference_tokens(), full = config.blocks() - 1;
+  const bool tied = config.output() == MaskedWordsConfig::TIED;
+  const double hidden = tied ? model.text().width() : w;
+  const double outputs = to_double(head_outputs(job));
+  // Attention of q words to the references of k samples.
+  const auto attend = [&](double q, double k) {
+    return references > 1 ? 4 * w * w * q + 4 * w * w * references * k + 4 * w * q * references : 4 * w * w * k;
+  };
+  const double text = text_flop(model, job.caption_tokens).whole_forward;
+  const double projections = 2 * model.text().width() * w * (tokens - 1);
+  const double widened = references > 1 ? 2 * w * w * references : 0;
+  const double scores = 4 * w * tokens * tokens;
+  const double whole_block = 24 * w * w * tokens + scores + attend(tokens, 1) + 16 * w * w * tokens;
+  const double last_block = 6 * w * w * tokens + scores + (18 * w * w + 16 * w * w) * words + attend(words, words);
+  return text + projections + widened + full * whole_block + last_block + 2 * hidden * (w + outputs) * words;
+}
+
+double heads_flop(const StepJob& job) {
+  if (job.head_parameters.empty()) return 0;
+  const double forward = masked_words_forward(job);
+  if (!job.settings.heads.masked_words().detach_text()) return 3 * forward;
+  const double text =
+      text_flop(job.settings.model, job.caption_tokens).whole_forward +
+      2.0 * job.settings.model.text().width() * job.settings.model.joint_width() * to_double(job.caption_tokens - 1);
+  return 3 * forward - 2 * text;
+}
+
+double seconds(const Traffic& traffic, const Machine& machine) {
+  return to_double(traffic.sent) / machine.bandwidth + to_double(traffic.messages) * machine.latency;
+}
+
+}  // namespace
+
+double expected_masked_words(const MaskedWordsConfig& config, int64_t caption_tokens) {
+  return std::max(1.0, config.mask_tokens() * to_double(caption_tokens - 2));
+}
+
+int64_t head_outputs(const StepJob& job) {
+  for (const ParameterSize& parameter : job.head_parameters) {
+    if (parameter.name == "heads.masked_words.bias") return parameter.count;
+  }
+  return 0;
+}
+
+int64_t rows_of(const StepJob& job, int rank) {
+  return split_rows(job.settings.train.global_batch(), job.world)[static_cast<size_t>(rank)];
+}
+
+int64_t chunk_rows(const StepJob& job, int rank) {
+  const int64_t rows = rows_of(job, rank), chunk = job.settings.train.chunk();
+  return chunk == 0 ? rows : std::min(rows, chunk);
+}
+
+std::vector<ParameterSize> trainable_sizes(const StepJob& job) {
+  std::vector<ParameterSize> all = parameter_sizes(job.settings.model);
+  all.insert(all.end(), job.head_parameters.begin(), job.head_parameters.end());
+  const LossObjective objective(job.settings.objective);
+  for (const auto& [name, tensor] : objective.parameters()) all.push_back({name, tensor.numel()});
+  std::vector<std::string> names;
+  for (const ParameterSize& parameter : all) names.push_back(parameter.name);
+  const OptimizerConfig& config = job.settings.train.optimizer();
+  check_all_groups(names, config);
+  const auto frozen = [&](const ParameterSize& parameter) { return is_frozen(parameter.name, config); };
+  all.erase(std::remove_if(all.begin(), all.end(), frozen), all.end());
+  if (all.empty()) throw ConfigError("train.optimizer.group freezes every parameter; leave one to train");
+  return all;
+}
+
+// By the very rule of the buckets, on tensors without memory.
+std::vector<int64_t> bucket_sizes(const StepJob& job) {
+  std::vector<at::Tensor> shapes;
+  for (const ParameterSize& parameter : trainable_sizes(job)) {
+    shapes.push_back(at::empty({parameter.count}, at::TensorOptions(at::kFloat).device(at::kMeta)));
+  }
+  std::vector<int64_t> sizes;
+  for (const Bucket& bucket : make_buckets(shapes, job.settings.comm.bucket_bytes()).buckets) {
+    sizes.push_back(bucket.flat.numel());
+  }
+  return sizes;
+}
+
+double references_flop(const StepJob& job, int rank) {
+  if (job.identities == 0) return 0;
+  const ReferencesConfig& config = job.settings.references;
+  const int64_t batch = job.settings.train.global_batch(), references = job.identities * config.per_identity();
+  const bool sharded = shards_references(config, references, batch, job.world);
+  const int64_t samples = 2 * (sharded ? batch : rows_of(job, rank));
+  int64_t rows = sharded ? split_rows(references, job.world)[static_cast<size_t>(rank)] : references;
+  if (config.negatives() == ReferencesConfig::BATCH) rows = std::min(rows, batch * config.per_identity());
+  const int gradients = (config.guidance_weight() > 0 ? 1 : 0) + (config.fusion_weight() > 0 ? 1 : 0);
+  const int scores = gradients > 0 && !is_one_tile(samples, rows) ? 2 : 1;
+  return (scores + gradients) * 2.0 * to_double(samples) * to_double(rows) * job.settings.model.joint_width();
+}
+
+StepFlop step_flop(const StepJob& job, int rank) {
+  const ModelConfig& model = job.settings.model;
+  const std::vector<ParameterSize> trainable = trainable_sizes(job);
+  const TowerFlop image = image_flop(model), text = text_flop(model, job.caption_tokens);
+  const int64_t rows = rows_of(job, rank), chunk = chunk_rows(job, rank), batch = job.settings.train.global_batch();
+  const double backward =
+      (trains(trainable, "image.") ? image.backward : 0) + (trains(trainable, "text.") ? text.backward : 0);
+  StepFlop flop;
+  if (rows == 0) return flop;
+  flop.forward = to_double(rows) * (image.forward + text.forward);
+  flop.again = rows > chunk ? flop.forward : 0;
+  flop.backward = to_double(rows) * backward;
+  flop.last_backward = to_double(rows - (rows - 1) / chunk * chunk) * backward;
+  std::vector<std::string> pairs;
+  for (const Term& term : job.settings.objective.term()) {
+    if (std::find(pairs.begin(), pairs.end(), term.pair()) == pairs.end()) pairs.push_back(term.pair());
+  }
+  const double products = is_one_tile(rows, batch) ? 3 : 4;
+  flop.loss = to_double(static_cast<int64_t>(pairs.size())) * products * 2 * to_double(rows) * to_double(batch) *
+              model.joint_width();
+  flop.references = references_flop(job, rank);
+  flop.heads = to_double(rows) * heads_flop(job);
+  return flop;
+}
+
+StepTime step_time(const StepJob& job, const Machine& machine) {
+  const StepFlop flop = step_flop(job, 0);
+  StepTime time;
+  time.compute = flop.sum() / machine.flops;
+  double buckets = 0, last_bucket = 0, behind_loss = 0;
+  for (const StepCall& call : step_calls(job, 0)) {
+    const double call_seconds = seconds(call.traffic, machine);
+    time.network += call_seconds;
+    if (call.part == StepPart::kGradients) {
+      buckets += call_seconds;
+      last_bucket = call_seconds;
+    } else if (call.name == "references.gradient") {
+      behind_loss += call_seconds;
+    } else {
+      time.exposed += call_seconds;
+    }
+  }
+  time.exposed += std::max(last_bucket, buckets - flop.last_backward / machine.flops);
+  const double after_loss = flop.again + flop.backward + flop.heads;
+  time.exposed += std::max(0.0, behind_loss - after_loss / machine.flops);
+  time.step = time.compute + time.exposed;
+  time.samples_per_second = to_double(job.settings.train.global_batch()) / time.step;
+  if (job.world == 1) {
+    time.efficiency = 1;
+    return time;
+  }
+  StepJob alone = job;
+  alone.world = 1;
+  time.efficiency = time.samples_per_second / (job.world * step_time(alone, machine).samples_per_second);
+  return time;
+}
+
+}  // namespace muster

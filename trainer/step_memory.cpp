@@ -1,0 +1,160 @@
+// What a rank holds.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "comm/communicator.h"
+#include "dataloader/loader.h"
+#include "trainer/losses/tile_loss.h"
+#include "trainer/references/reference_bank.h"
+#include "trainer/step_cost.h"
+
+namespace muster {
+namespace {
+
+constexpr int64_t kFloat = 4, kNumber = 8;
+
+int64_t count_of(const std::vector<ParameterSize>& parameters) {
+  int64_t count = 0;
+  for (const ParameterSize& parameter : parameters) count += parameter.count;
+  return count;
+}
+
+class ItemList {
+ public:
+  void exact(const std::string& what, int64_t bytes, const std::string& formula) { add({what, bytes, true, formula}); }
+  void about(const std::string& what, int64_t bytes, const std::string& formula) { add({what, bytes, false, formula}); }
+  std::vector<MemoryItem> take() { return std::move(items_); }
+
+ private:
+  void add(const MemoryItem& item) {
+    if (item.bytes > 0) items_.push_back(item);
+  }
+
+  std::vector<MemoryItem> items_;
+};
+
+// Trained or not: what a checkpoint holds as well.
+int64_t weight_count(const StepJob& job, const std::vector<ParameterSize>& trainable) {
+  int64_t own = 0;  // of the objective
+  for (const ParameterSize& parameter : trainable) own += parameter.name.rfind("objective.", 0) == 0 ? 1 : 0;
+  return count_parameters(job.settings.model) + count_of(job.head_parameters) + own;
+}
+
+int64_t optimizer_bytes(const StepJob& job, const std::vector<ParameterSize>& trainable) {
+  const bool moments = job.settings.train.optimizer().kind() != OptimizerConfig::SGD;
+  const auto tensors = static_cast<int64_t>(trainable.size());
+  return kFloat * ((moments ? 2 * count_of(trainable) : 0) + tensors);
+}
+
+int64_t own_references(const StepJob& job, int rank, bool sharded) {
+  const int64_t rows = job.identities * job.settings.references.per_identity();
+  return sharded ? split_rows(rows, job.world)[static_cast<size_t>(rank)] : rows;
+}
+
+// Rows and two moments, step, identity and slot of each; two means and their number.
+int64_t bank_state_bytes(const StepJob& job, int rank, bool sharded) {
+  const int64_t width = job.settings.model.joint_width();
+  return own_references(job, rank, sharded) * (3 * kFloat * width + 3 * kNumber) + 2 * kFloat * width + kNumber;
+}
+
+int64_t bank_gradient_bytes(const StepJob& job, int rank, bool sharded) {
+  const ReferencesConfig& config = job.settings.references;
+  if (config.fusion_weight() == 0 && job.head_parameters.empty()) return 0;
+  int64_t rows = own_references(job, rank, sharded);
+  if (config.negatives() == ReferencesConfig::BATCH) {
+    rows = std::min(rows, job.settings.train.global_batch() * config.per_identity());
+  }
+  return rows * kFloat * job.settings.model.joint_width();
+}
+
+// Gathered captions, unit rows and cosines of a tile, gradients: all matrices of an evaluation of the losses.
+int64_t loss_bytes(const StepJob& job, int rank) {
+  const TileShape tile;
+  const int64_t rows = rows_of(job, rank), batch = job.settings.train.global_batch();
+  const int64_t tile_rows = std::min(tile.rows, rows), tile_columns = std::min(tile.columns, batch);
+  const int64_t width = job.settings.model.joint_width();
+  const int64_t gathered = job.world > 1 ? batch + rows : 0;  // captions; their gradient's own rows
+  return kFloat * (width * (gathered + rows + batch + tile_rows + tile_columns) + tile_rows * tile_columns);
+}
+
+// Another pass of the text tower, blocks on all tokens and logits of the masked words.
+int64_t head_bytes(const StepJob& job, int64_t rows) {
+  if (job.head_parameters.empty()) return 0;
+  const ModelConfig& model = job.settings.model;
+  const MaskedWordsConfig& config = job.settings.heads.masked_words();
+  const int64_t tokens = rows * job.caption_tokens, width = model.joint_width();
+  const int64_t block_numbers = 5 + 2 + 4 * (model.activation() == ModelConfig::GELU ? 2 : 3);
+  const int64_t text = tokens * model.text().width() * block_numbers * model.text().layers();
+  const int64_t blocks = tokens * width * (2 + (7 + 2 * 9) * (config.blocks() - 1) + 6);
+  const double words = static_cast<double>(rows) * job.masked_words;
+  const auto logits = static_cast<int64_t>(words * static_cast<double>(2 * head_outputs(job)));
+  return kFloat * (text + blocks + logits);
+}
+
+}  // namespace
+
+int64_t reference_bytes(const StepJob& job, int rank, bool sharded) {
+  return bank_state_bytes(job, rank, sharded) + bank_gradient_bytes(job, rank, sharded);
+}
+
+std::vector<MemoryItem> step_memory(const StepJob& job, int rank) {
+  const TrainConfig& train = job.settings.train;
+  const ModelConfig& model = job.settings.model;
+  const std::vector<ParameterSize> trainable = trainable_sizes(job);
+  const std::vector<int64_t> buckets = bucket_sizes(job);
+  const int64_t rows = rows_of(job, rank), chunk = chunk_rows(job, rank), batch = train.global_batch();
+  const int64_t weights = kFloat * weight_count(job, trainable), optimizer = optimizer_bytes(job, trainable);
+  const int64_t average = train.ema().decay() > 0 ? weights : 0;
+  const int64_t gradients = kFloat * std::accumulate(buckets.begin(), buckets.end(), int64_t{0});
+  ItemList items;
+  items.exact("weights", weights, fmt::format("4 x {} numbers", weights / kFloat));
+  items.exact(
+      "gradients", gradients,
+      fmt::format("{} buckets of 4 x {} numbers, at multiples of 64 bytes", buckets.size(), count_of(trainable)));
+  if (train.optimizer().kind() == OptimizerConfig::SGD) {
+    items.exact("optimizer", optimizer, "4 a tensor");
+  } else {
+    items.exact("optimizer", optimizer, fmt::format("8 x {} numbers, 4 a tensor", count_of(trainable)));
+  }
+  items.exact("average of the weights", average, "as the weights");
+  int64_t bank_copy = 0;
+  if (job.identities > 0) {
+    const ReferencesConfig& config = job.settings.references;
+    const int64_t references = job.identities * config.per_identity(), width = model.joint_width();
+    const bool sharded = shards_references(config, references, batch, job.world);
+    const int64_t state = bank_state_bytes(job, rank, sharded), own = own_references(job, rank, sharded);
+    items.exact(sharded ? "references, sharded" : "references, replicated", state,
+                fmt::format("{} rows x (12 x {} + 24), means 8 x {} + 8", own, width, width));
+    const bool all = config.negatives() == ReferencesConfig::BANK;
+    const std::string gradient = fmt::format("rows x 4 x {}", width);
+    const int64_t bytes = bank_gradient_bytes(job, rank, sharded);
+    if (all) items.exact("their gradient", bytes, gradient);
+    if (!all) items.about("their gradient", bytes, "at most " + gradient);
+    items.about("their order", kNumber * (references + 2 * job.identities), "8 a row, 16 an identity, of all ranks");
+    if (!sharded) bank_copy = state;
+  }
+  const int64_t pixels = int64_t{3} * model.image().height_pixels() * model.image().width_pixels();
+  const int64_t context = model.text().context(), batches = most_batches(job.settings.data);
+  items.exact("batches", batches * rows * (kFloat * pixels + kNumber * context + 3 * kNumber),
+              fmt::format("{} x {} rows x (4 x {} pixels + 8 x {} tokens + 24)", batches, rows, pixels, context));
+  const bool bf16 = train.precision() == TrainConfig::BF16;
+  items.exact("activations", chunk == 0 ? 0 : activation_bytes(model, chunk, job.caption_tokens, bf16),
+              fmt::format("of a chunk of {} rows, captions of {} tokens", chunk, job.caption_tokens));
+  items.about("heads", head_bytes(job, chunk), "of the chunk: text tower, blocks, logits");
+  if (rows > chunk) items.exact("features", 2 * kFloat * rows * model.joint_width(), "all chunks': 8 b d");
+  items.exact("loss, matrices", loss_bytes(job, rank), "captions, gradients, one tile");
+  const int64_t numbers = 12;  // statistics, factors and codes a column: 5 to 20, by the loss
+  items.about("loss, statistics", numbers * kNumber * batch * job.settings.objective.term_size(),
+              "some 100 bytes a column and term");
+  items.about("receiving", gradients - gradients / job.world, "at most (N - 1) / N of the gradients");
+  if (rank == 0) {
+    const std::string formula = fmt::format("weights, optimizer{}{}", average > 0 ? ", their average" : "",
+                                            bank_copy > 0 ? ", references" : "");
+    items.exact("checkpoint's copy", weights + optimizer + average + bank_copy, formula);
+  }
+  return items.take();
+}
+
+}  // namespace muster
