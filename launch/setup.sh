@@ -25,7 +25,7 @@ done
 build_packages=(
   g++ cmake ninja-build ccache lld unzip pkg-config python3 python3-pip
   libopenmpi-dev openmpi-bin openssh-client libhdf5-dev libprotobuf-dev protobuf-compiler libgoogle-glog-dev
-  libcli11-dev nlohmann-json3-dev libfmt-dev libturbojpeg0-dev libpng-dev libutf8proc-dev libxxhash-dev zlib1g-dev
+  libcli11-dev nlohmann-json3-dev libfmt-dev libturbojpeg0-dev libpng-dev libutf8proc-dev libxxhash-dev zlib1g-dev libzip-dev
   libcpp-httplib-dev)
 test_packages=(libgtest-dev libgmock-dev librapidcheck-dev python3-venv clang-format hdf5-tools chromium)
 
@@ -53,7 +53,7 @@ go_on_without() {
   say "$1: going on with what is in PATH and CMAKE_PREFIX_PATH"
   [ ${#missing[@]} -eq 0 ] || fail "not found in PATH: ${missing[*]}; load a compiler (GCC >= 12), CMake (>= 3.25), Ninja, \
 Protobuf and MPI as modules, or: conda create -n muster -c conda-forge cxx-compiler cmake ninja unzip pip libprotobuf openmpi hdf5 \
-fmt glog nlohmann_json cli11 libpng zlib pkg-config libjpeg-turbo libutf8proc xxhash cpp-httplib, and \
+fmt glog nlohmann_json cli11 libpng zlib pkg-config libjpeg-turbo libutf8proc xxhash libzip cpp-httplib, and \
 export CMAKE_PREFIX_PATH=\$CONDA_PREFIX"
 }
 

@@ -39,6 +39,12 @@ void check_rows(const TensorEntry& entry, int64_t first, int64_t count, const st
 SafetensorsFile::SafetensorsFile(const std::string& path)
     : file_(path), entries_(read_safetensors_header(file_, data_begin_)) {}
 
+std::vector<TensorShape> SafetensorsFile::tensors() const {
+  std::vector<TensorShape> shapes;
+  for (const TensorEntry& entry : entries_) shapes.push_back({entry.name, entry.type, entry.shape});
+  return shapes;
+}
+
 bool SafetensorsFile::has(const std::string& name) const {
   return std::any_of(entries_.begin(), entries_.end(), [&](const TensorEntry& entry) { return entry.name == name; });
 }

@@ -13,6 +13,12 @@
 
 namespace muster {
 
+struct TensorShape {
+  std::string name;
+  at::ScalarType type{};
+  std::vector<int64_t> sizes;
+};
+
 // Open for reading. Any number of threads.
 class SafetensorsFile {
  public:
@@ -20,6 +26,8 @@ class SafetensorsFile {
   explicit SafetensorsFile(const std::string& path);
 
   const std::string& path() const { return file_.path(); }
+  // In file order.
+  std::vector<TensorShape> tensors() const;
   bool has(const std::string& name) const;
   // DataErrors below: no such tensor (naming those that are there), rows beyond it.
   const std::vector<int64_t>& sizes(const std::string& name) const;
@@ -32,12 +40,6 @@ class SafetensorsFile {
   InputFile file_;
   uint64_t data_begin_ = 0;
   std::vector<TensorEntry> entries_;
-};
-
-struct TensorShape {
-  std::string name;
-  at::ScalarType type{};
-  std::vector<int64_t> sizes;
 };
 
 // A file of these tensors in its full size, all bytes zero: whoever has rows writes them into it, processes at once if

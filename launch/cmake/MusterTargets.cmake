@@ -78,7 +78,7 @@ function(muster_version_headers target)
   foreach(library "LibTorch ${LIBTORCH_VERSION}" "HDF5 ${HDF5_VERSION}" "Protobuf ${Protobuf_VERSION}" "glog ${glog_VERSION}"
       "fmt ${fmt_VERSION}" "libjpeg-turbo ${turbojpeg_VERSION}" "libpng ${PNG_VERSION_STRING}" "zlib ${ZLIB_VERSION_STRING}"
       "xxHash ${xxhash_VERSION}" "utf8proc ${utf8proc_VERSION}" "nlohmann-json ${nlohmann_json_VERSION}" "CLI11 ${CLI11_VERSION}"
-      "cpp-httplib ${httplib_VERSION}"
+      "libzip ${libzip_VERSION}" "cpp-httplib ${httplib_VERSION}"
       "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}")
     string(REGEX REPLACE "^([^ ]+) (.*)$" "{\"\\1\", \"\\2\"}, " entry "${library}")
     string(APPEND libraries "${entry}")
