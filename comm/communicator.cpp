@@ -54,17 +54,17 @@ int64_t sum(const std::vector<int64_t>& rows) {
 struct Door {
   const char* operation;
   const std::string& name;
-  int rank;
-  int size;
+  const Communicator& communicator;
 
   [[noreturn]] void refuse(const std::string& what) const {
-    throw std::logic_error(fmt::format("{} '{}' on rank {}: {}", operation, name, rank, what));
+    throw std::logic_error(fmt::format("{} '{}' on rank {}: {}", operation, name, communicator.rank(), what));
   }
 
   void check_tensor(const char* role, const at::Tensor& tensor) const {
     if (!tensor.defined()) refuse(fmt::format("{} is undefined", role));
-    if (!tensor.device().is_cpu()) {
-      refuse(fmt::format("{} is on {}, this communicator takes CPU tensors", role, tensor.device().str()));
+    if (!communicator.takes(tensor.device())) {
+      refuse(fmt::format("{} {} is on {}, where this communicator reaches no tensors", role, shape_of(tensor),
+                         tensor.device().str()));
     }
     if (!is_supported(tensor.scalar_type()))
       refuse(fmt::format("{} has the dtype {}, which cannot travel", role, shape_of(tensor)));
@@ -74,8 +74,8 @@ struct Door {
   }
 
   void check_rows(const char* role, const std::vector<int64_t>& rows) const {
-    if (static_cast<int>(rows.size()) != size) {
-      refuse(fmt::format("{} has {} entries for {} ranks", role, rows.size(), size));
+    if (static_cast<int>(rows.size()) != communicator.size()) {
+      refuse(fmt::format("{} has {} entries for {} ranks", role, rows.size(), communicator.size()));
     }
     for (const int64_t n : rows) {
       if (n < 0) refuse(fmt::format("{} [{}] has a negative entry", role, fmt::join(rows, ", ")));
@@ -93,6 +93,9 @@ struct Door {
   void check_same_rows(const at::Tensor& output, const at::Tensor& input) const {
     if (output.scalar_type() != input.scalar_type() || output.sizes().slice(1) != input.sizes().slice(1)) {
       refuse(fmt::format("input {} and output {} differ in dtype or row shape", shape_of(input), shape_of(output)));
+    }
+    if (output.device() != input.device()) {
+      refuse(fmt::format("input is on {}, output on {}", input.device().str(), output.device().str()));
     }
   }
 
@@ -186,7 +189,7 @@ bool Work::test() {
 }
 
 Work Communicator::all_reduce(const at::Tensor& tensor, ReduceOp op, const std::string& name) {
-  const Door door{"all_reduce", name, rank_, size_};
+  const Door door{"all_reduce", name, *this};
   door.check_tensor("tensor", tensor);
   if (op != ReduceOp::kSum && (tensor.scalar_type() == at::kHalf || tensor.scalar_type() == at::kBFloat16)) {
     door.refuse(fmt::format("{} of {}: 16-bit floats can only be summed", name_of(op), shape_of(tensor)));
@@ -197,7 +200,7 @@ Work Communicator::all_reduce(const at::Tensor& tensor, ReduceOp op, const std::
 
 Work Communicator::all_gather(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& rows,
                               const std::string& name) {
-  const Door door{"all_gather", name, rank_, size_};
+  const Door door{"all_gather", name, *this};
   door.check_tensor("output", output);
   door.check_tensor("input", input);
   door.check_rows("rows", rows);
@@ -212,7 +215,7 @@ Work Communicator::all_gather(const at::Tensor& output, const at::Tensor& input,
 
 Work Communicator::reduce_scatter(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& rows,
                                   const std::string& name) {
-  const Door door{"reduce_scatter", name, rank_, size_};
+  const Door door{"reduce_scatter", name, *this};
   door.check_tensor("output", output);
   door.check_tensor("input", input);
   door.check_rows("rows", rows);
@@ -226,7 +229,7 @@ Work Communicator::reduce_scatter(const at::Tensor& output, const at::Tensor& in
 }
 
 Work Communicator::broadcast(const at::Tensor& tensor, int root, const std::string& name) {
-  const Door door{"broadcast", name, rank_, size_};
+  const Door door{"broadcast", name, *this};
   door.check_tensor("tensor", tensor);
   if (root < 0 || root >= size_) door.refuse(fmt::format("root {} is no rank of {}", root, size_));
   begin(fmt::format("broadcast '{}' {} from rank {}", name, shape_of(tensor), root), name);
@@ -235,7 +238,7 @@ Work Communicator::broadcast(const at::Tensor& tensor, int root, const std::stri
 
 Work Communicator::all_to_all(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>& send_rows,
                               const std::vector<int64_t>& receive_rows, const std::string& name) {
-  const Door door{"all_to_all", name, rank_, size_};
+  const Door door{"all_to_all", name, *this};
   door.check_tensor("output", output);
   door.check_tensor("input", input);
   door.check_rows("send_rows", send_rows);

@@ -1,4 +1,4 @@
-// Collectives over the ranks of a job: the contract that local, thread, MPI (and later NCCL) communicators keep.
+// Collectives over the ranks of a job: the contract that local, thread, MPI and NCCL communicators keep.
 //
 // Every rank makes the same calls in the same order with the same operation, dtype and row shape. A call checks its own
 // arguments at the door (std::logic_error naming operation, call name, shape and rank: our bug, which no restart
@@ -7,11 +7,11 @@
 // Rows: tensors are cut and joined along dimension 0. Ragged operations take `rows`, the number of rows of each rank,
 // the same vector on every rank. A rank may have zero rows.
 //
-// Tensors must be contiguous, on the communicator's device. Dtypes: float64, float32, float16, bfloat16, int64, int32,
-// uint8; kMax and kMin refuse the 16-bit floats, whose sums are accumulated in float32.
+// Tensors must be contiguous, those of a call on one device: the CPU, with NCCL also this rank's GPU, and any device in
+// a world of one. Dtypes: float64, float32, float16, bfloat16, int64, int32, uint8; kMax and kMin refuse the 16-bit
+// floats, whose sums are accumulated in float32.
 //
-// Sums are made in rank order by the local and thread communicators, and in a fixed order for a given world size by
-// MPI: the same inputs at the same world size give the same bits.
+// Sums are made in rank order by every communicator: the same inputs at the same world size give the same bits.
 //
 // Threads: a communicator belongs to one thread at a time, except poll() and abort(), which any thread may call.
 #pragma once
@@ -66,6 +66,9 @@ class Communicator {
 
   int rank() const { return rank_; }
   int size() const { return size_; }
+
+  // Whether tensors on this device can travel.
+  virtual bool takes(at::Device device) const { return device.is_cpu(); }
 
   // In place: every rank ends with the reduction of all ranks' tensors. `name` appears in errors and time-outs.
   Work all_reduce(const at::Tensor& tensor, ReduceOp op, const std::string& name);

@@ -1,14 +1,15 @@
 #include "comm/local_communicator.h"
 
-#include <cstring>
+#include <ATen/core/grad_mode.h>
 
 #include "launch/error.h"
 
 namespace muster {
 namespace {
 
-void copy_bytes(const at::Tensor& output, const at::Tensor& input) {
-  if (output.data_ptr() != input.data_ptr()) std::memcpy(output.data_ptr(), input.data_ptr(), input.nbytes());
+void copy(const at::Tensor& output, const at::Tensor& input) {
+  const at::NoGradGuard no_grad;
+  if (output.data_ptr() != input.data_ptr()) output.copy_(input);
 }
 
 }  // namespace
@@ -23,13 +24,13 @@ Work LocalCommunicator::do_all_reduce(const at::Tensor&, ReduceOp, const std::st
 
 Work LocalCommunicator::do_all_gather(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>&,
                                       const std::string&) {
-  copy_bytes(output, input);
+  copy(output, input);
   return Work();
 }
 
 Work LocalCommunicator::do_reduce_scatter(const at::Tensor& output, const at::Tensor& input,
                                           const std::vector<int64_t>&, const std::string&) {
-  copy_bytes(output, input);
+  copy(output, input);
   return Work();
 }
 
@@ -39,7 +40,7 @@ Work LocalCommunicator::do_broadcast(const at::Tensor&, int, const std::string&)
 
 Work LocalCommunicator::do_all_to_all(const at::Tensor& output, const at::Tensor& input, const std::vector<int64_t>&,
                                       const std::vector<int64_t>&, const std::string&) {
-  copy_bytes(output, input);
+  copy(output, input);
   return Work();
 }
 

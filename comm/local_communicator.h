@@ -1,4 +1,4 @@
-// The communicator of a world of one: every collective is a copy or nothing.
+// The communicator of a world of one, for tensors on any device: every collective is a copy or nothing.
 #pragma once
 
 #include "comm/communicator.h"
@@ -9,6 +9,7 @@ class LocalCommunicator final : public Communicator {
  public:
   explicit LocalCommunicator(bool checked = false) : Communicator(0, 1, checked) {}
 
+  bool takes(at::Device) const override { return true; }
   void poll() override {}
   [[noreturn]] void abort(int code, const std::string& reason) override;
   void set_timeout(double) override {}

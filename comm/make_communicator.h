@@ -1,4 +1,5 @@
-// Chooses the communicator of this process: local in a world of one, else MPI. Nothing else in Muster chooses.
+// Chooses the communicator of this process: local in a world of one, else NCCL where `device` is a GPU, else MPI.
+// Nothing else in Muster chooses.
 #pragma once
 
 #include <memory>
@@ -10,6 +11,8 @@ namespace muster {
 class CommConfig;
 class Process;
 
-std::unique_ptr<Communicator> make_communicator(const Process& process, const CommConfig& config);
+// `device` is this rank's own; CPU tensors travel whatever it is. Throws ConfigError where there is no such GPU.
+std::unique_ptr<Communicator> make_communicator(const Process& process, const CommConfig& config,
+                                                at::Device device = at::kCPU);
 
 }  // namespace muster

@@ -1,36 +1,14 @@
 #include "comm/mpi_progress.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 
-#include <algorithm>
-#include <chrono>
-#include <thread>
 #include <utility>
 
+#include "comm/back_off.h"
 #include "launch/error.h"
 
 namespace muster {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds(Clock::duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
-// A longer gap between two tests means that this process was stopped: that time does not count.
-constexpr double kLongestGap = 1.0;
-
-// First gives the core to whoever wants it, then sleeps: short waits stay short, long ones leave the core alone.
-void back_off(double waited_s) {
-  constexpr double kYieldFor = 200e-6;
-  if (waited_s < kYieldFor) {
-    sched_yield();
-  } else {
-    std::this_thread::sleep_for(std::chrono::microseconds(waited_s < 0.1 ? 20 : 200));
-  }
-}
 
 MPI_Comm duplicate_world() {
   MPI_Comm comm = MPI_COMM_NULL;
@@ -120,20 +98,15 @@ bool MpiProgress::test(const MpiOperation& operation) {
 }
 
 void MpiProgress::wait(const MpiOperation& operation) {
-  double waited_s = 0;
-  auto last = Clock::now();
+  BackOff back_off;
   while (!test(operation)) {
-    if (waited_s > operation.timeout_s) {
-      const std::string line = fmt::format("{}: call {} {}, {} bytes, is not finished after {:.1f} s; {}",
-                                           watchdog_.whereabouts(), operation.sequence, operation.description,
-                                           operation.bytes, waited_s, watchdog_.who_lags(operation.sequence));
+    if (back_off.waited_s() > operation.timeout_s) {
+      const std::string line =
+          watchdog_.unfinished(operation.sequence, operation.description, operation.bytes, back_off.waited_s());
       const std::lock_guard<std::mutex> lock(mpi_mutex());
       fail(line);
     }
-    back_off(waited_s);
-    const auto now = Clock::now();
-    waited_s += std::min(seconds(now - last), kLongestGap);
-    last = now;
+    back_off.pause();
   }
 }
 

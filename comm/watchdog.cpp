@@ -1,7 +1,6 @@
 #include "comm/watchdog.h"
 
 #include <fmt/format.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "launch/exit_codes.h"
+#include "launch/signals.h"
 
 namespace muster {
 namespace {
@@ -28,20 +28,6 @@ double median(const std::deque<double>& values) {
   std::nth_element(sorted.begin(), middle, sorted.end());
   return *middle;
 }
-
-// Signals ask the training thread for something: no other thread may take them.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_;
-};
 
 }  // namespace
 
@@ -178,16 +164,21 @@ void Watchdog::check_deadlines(double running_s) {
   progress_age_s_ = status.progress == watched_progress_ ? progress_age_s_ + running_s : 0;
   watched_progress_ = status.progress;
   if (status.oldest != 0 && call_age_s_ > status.timeout_s + kGraceTicks * options_.tick_s) {
-    expire(fmt::format("{}: call {} {}, {} bytes, is not finished after {:.0f} s; {}", whereabouts(), status.oldest,
-                       status.operation, status.bytes, call_age_s_, who_lags(status.oldest)));
+    end(unfinished(status.oldest, status.operation, status.bytes, call_age_s_));
   }
-  if (status.phase_limit_s > 0 && progress_age_s_ > status.phase_limit_s + kGraceTicks * options_.tick_s) {
-    expire(fmt::format("{}: no progress for {:.0f} s, last call {} {}; {}", whereabouts(), progress_age_s_,
-                       status.entered, status.operation, who_lags(status.entered)));
+  if (options_.ends_phases && status.phase_limit_s > 0 &&
+      progress_age_s_ > status.phase_limit_s + kGraceTicks * options_.tick_s) {
+    end(fmt::format("{}: no progress for {:.0f} s, last call {} {}; {}", whereabouts(), progress_age_s_, status.entered,
+                    status.operation, who_lags(status.entered)));
   }
 }
 
-void Watchdog::expire(const std::string& line) const {
+std::string Watchdog::unfinished(int64_t sequence, const std::string& operation, int64_t bytes, double age_s) const {
+  return fmt::format("{}: call {} {}, {} bytes, is not finished after {:.1f} s; {}", whereabouts(), sequence, operation,
+                     bytes, age_s, who_lags(sequence));
+}
+
+void Watchdog::end(const std::string& line) const {
   const std::string text = line + "\n";
   const ssize_t written = write(STDERR_FILENO, text.data(), text.size());
   static_cast<void>(written);

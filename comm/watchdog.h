@@ -27,6 +27,7 @@ struct WatchdogOptions {
   double first_timeout_s = 600;  // of a call until the first step is done; of a whole step, always
   double timeout_s = 15;         // afterwards a call has max(timeout_s, 5 x the median step)
   double tick_s = 1;             // between signs of life; after four without one a rank counts as stopped
+  bool ends_phases = true;       // false: another watchdog of this process ends a phase that takes too long
 };
 
 class Watchdog {
@@ -57,10 +58,15 @@ class Watchdog {
   // "rank 0 (node7, step 12, training)".
   std::string whereabouts() const;
 
+  // What is said of a call that takes too long: whereabouts, call, bytes, age, and who lags. One line.
+  std::string unfinished(int64_t sequence, const std::string& operation, int64_t bytes, double age_s) const;
+
+  // Writes the line to standard error and leaves with _exit(76), waiting for no lock. From any thread.
+  [[noreturn]] void end(const std::string& line) const;
+
  private:
   void run();
   void check_deadlines(double running_s);
-  [[noreturn]] void expire(const std::string& line) const;
   void write_status();
 
   const WatchdogOptions options_;

@@ -45,6 +45,16 @@ void handle(int signal, void (*handler)(int), int flags) {
 
 }  // namespace
 
+SignalsBlocked::SignalsBlocked() {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before_);
+}
+
+SignalsBlocked::~SignalsBlocked() {
+  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
+
 void install_signal_handlers(bool world_of_one) {
   handle(SIGUSR1, request_stop, SA_RESTART);
   // SA_RESETHAND: the second SIGINT meets the default action.

@@ -1,6 +1,8 @@
 // A signal sets one flag; the training loop looks at it between steps.
 #pragma once
 
+#include <signal.h>
+
 #include <functional>
 #include <thread>
 
@@ -15,6 +17,19 @@ bool stop_requested();
 
 // For tests.
 void clear_stop_request();
+
+// While it lives, this thread takes no signals, nor do threads made by it meanwhile: signals ask the training thread
+// for something, and no other may take them.
+class SignalsBlocked {
+ public:
+  SignalsBlocked();
+  ~SignalsBlocked();
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 // For a program that serves until it is told to end: while one of these lives, the first SIGINT or SIGTERM calls
 // `stop`, once, on a thread of its own; a second one of the same kind ends the process at once. One at a time in a

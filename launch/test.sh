@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets up, builds, and runs every test that can run on this machine. What cannot run says Skipped and why.
+# Sets up, builds, and runs every test that can run on this machine. What cannot run says Skipped and why. Where there is a
+# CUDA toolkit, the GPU code is compiled and linked too, GPU or not (launch/gpu_test.sh runs it).
 #
 #   launch/test.sh [--full] [-DLIBTORCH=DIR]
 #     --full   also the slow tests
@@ -17,9 +18,31 @@ for argument in "$@"; do
   esac
 done
 
+# Why the GPU code cannot be compiled here; empty if it can.
+cuda_missing() {
+  local nvcc root libtorch=.deps/libtorch/torch
+  nvcc=$(PATH="$PATH:/usr/local/cuda/bin" command -v nvcc) || { echo "no nvcc (CUDA toolkit) in PATH or /usr/local/cuda"; return; }
+  root=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
+  for argument in "${cmake_arguments[@]}"; do libtorch=${argument#-DLIBTORCH=}; done
+  [ -e "$libtorch/lib/libtorch_cuda.so" ] || { echo "$libtorch was not built for CUDA"; return; }
+  [ -n "$(ls "$root"/include/nccl.h "$libtorch"/../nvidia/nccl/include/nccl.h /usr/include/nccl.h 2>/dev/null)" ] ||
+    echo "no nccl.h in $root, beside LibTorch, or in /usr"
+}
+
 launch/setup.sh "${setup_arguments[@]}"
+missing=$(cuda_missing)
+if [ -z "$missing" ]; then
+  cmake_arguments+=(-DMUSTER_CUDA=CHECK)
+else
+  cmake_arguments+=(-DMUSTER_CUDA=OFF)
+  echo "[test] the GPU code is not compiled here: $missing"
+fi
 cmake --preset tests --log-level=NOTICE "${cmake_arguments[@]}"
 cmake --build --preset tests
+if [ -z "$missing" ]; then
+  cmake --build --preset tests --target cuda_check
+  echo "[test] the GPU code is compiled and linked (cuda_check); without a GPU it is not run"
+fi
 selection=()
 [ "$full" -eq 1 ] || selection=(--label-exclude slow)
 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \

@@ -1,5 +1,6 @@
 # cmake --install: PREFIX/bin/muster, PREFIX/share/muster (presets and data files) and, where LibTorch was unpacked by
-# launch/setup.sh, the part of it that runs, so that the tree may go. A LibTorch given by -DLIBTORCH stays where it is.
+# launch/setup.sh, the part of it that runs, so that the tree may go. A LibTorch given by -DLIBTORCH stays where it is, and
+# so does any that is used with CUDA.
 include(GNUInstallDirs)
 install(TARGETS muster RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY ${PROJECT_BINARY_DIR}/share/ DESTINATION ${CMAKE_INSTALL_DATADIR}/muster)
@@ -7,7 +8,7 @@ install(DIRECTORY configs/ DESTINATION ${CMAKE_INSTALL_DATADIR}/muster/configs F
 install(FILES LICENSE NOTICE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 get_filename_component(libtorch_root ${LIBTORCH} DIRECTORY)
-if(EXISTS ${libtorch_root}/complete)  # launch/setup.sh's mark
+if(EXISTS ${libtorch_root}/complete AND NOT MUSTER_CUDA STREQUAL ON)  # launch/setup.sh's mark
   set(private ${CMAKE_INSTALL_LIBDIR}/muster)
   install(FILES ${LIBTORCH}/lib/libtorch_cpu.so ${LIBTORCH}/lib/libc10.so ${LIBTORCH}/lib/libgomp.so.1
     DESTINATION ${private}/torch/lib)

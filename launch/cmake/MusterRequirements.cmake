@@ -52,6 +52,11 @@ if(MUSTER_TESTS)
   muster_require(GTest_FOUND "GoogleTest" DEBIAN "libgtest-dev libgmock-dev" CONDA gtest MODULE googletest TRIED "1.12")
 endif()
 
+if(MUSTER_CUDA)
+  find_package(CUDAToolkit QUIET)
+  muster_require(CUDAToolkit_FOUND "CUDA toolkit" DEBIAN "none, NVIDIA's" CONDA cuda-toolkit MODULE cuda TRIED "13.0")
+endif()
+
 if(muster_missing)
   message(FATAL_ERROR "Muster needs what is not found here:${muster_missing}\n"
     "As root launch/setup.sh installs Debian's packages. Otherwise load the modules, or make a conda environment with these "
@@ -61,4 +66,7 @@ endif()
 # Last: its headers must come behind Protobuf's and fmt's own.
 get_target_property(fmt_includes fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
 find_package(LibTorch REQUIRED)
+if(MUSTER_CUDA)
+  find_package(NCCL REQUIRED)
+endif()
 message(STATUS "MPI ${MPI_C_VERSION}, HDF5 ${HDF5_VERSION}, Protobuf ${Protobuf_VERSION}, fmt ${fmt_VERSION}, glog ${glog_VERSION}")

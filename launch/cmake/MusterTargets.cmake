@@ -2,12 +2,12 @@
 
 add_library(muster_options INTERFACE)
 target_compile_options(muster_options INTERFACE
-  -Wall -Wextra -Wshadow -Wswitch-enum -Wconversion -Werror
-  -ftree-vectorize -fno-math-errno -fno-trapping-math)
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow;-Wswitch-enum;-Wconversion;-Werror;-ftree-vectorize;-fno-math-errno;-fno-trapping-math>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Werror>")
 target_include_directories(muster_options INTERFACE ${PROJECT_SOURCE_DIR})
 target_include_directories(muster_options SYSTEM INTERFACE ${PROJECT_BINARY_DIR}/generated)
 # Without OpenMP at::parallel_for silently runs on one thread. By flag, not by path: LibTorch brings its own libgomp.
-target_compile_options(muster_options INTERFACE ${OpenMP_CXX_FLAGS})
+target_compile_options(muster_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${OpenMP_CXX_FLAGS}>)
 target_link_options(muster_options INTERFACE ${OpenMP_CXX_FLAGS})
 
 # muster_library(NAME [DEPENDS targets...]): a static library of the folder's .cpp files and .proto files.
@@ -15,7 +15,7 @@ target_link_options(muster_options INTERFACE ${OpenMP_CXX_FLAGS})
 function(muster_library name)
   cmake_parse_arguments(arg "" "" "DEPENDS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS *.cpp)
-  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$|_cuda\\.cpp$")  # GPU code: MusterCuda.cmake
   file(GLOB protos CONFIGURE_DEPENDS *.proto)
   if(NOT sources AND NOT protos)
     file(WRITE ${PROJECT_BINARY_DIR}/empty_${name}.cpp "")
@@ -71,14 +71,55 @@ function(muster_mpi_test name source)
   endforeach()
 endfunction()
 
+# muster_gpu_test(NAME SOURCE [RANKS...]): a program that needs a GPU: under mpirun, once for each world size, or as one
+# process that starts its jobs itself. A build without CUDA has the tests too, and they say why they are skipped.
+function(muster_gpu_test name source)
+  cmake_parse_arguments(arg "" "" "RANKS" ${ARGN})
+  set(skipped "")
+  if(MUSTER_CUDA)
+    add_executable(${name} ${source})
+    target_link_libraries(${name} PRIVATE muster_options muster_trainer muster_test_support GTest::gmock)
+    muster_with_cuda(${name})
+    add_dependencies(gpu_tests ${name})
+    list(JOIN LIBTORCH_CUDA_MISSING ", " missing)
+    if(missing)
+      set(skipped "Skipped: CUDA programs do not start here, not beside LibTorch are ${missing}")
+    endif()
+  endif()
+  if(NOT MUSTER_CUDA OR MUSTER_CUDA STREQUAL CHECK)
+    set(skipped "Skipped: CUDA is not in this build (cmake --preset cuda)")
+  endif()
+  if(NOT arg_RANKS)
+    set(arg_RANKS alone)
+  endif()
+  foreach(ranks ${arg_RANKS})
+    set(launcher ${MPIEXEC_EXECUTABLE} --oversubscribe -n ${ranks})
+    if(ranks STREQUAL alone)
+      set(launcher "")
+    endif()
+    if(skipped)
+      add_test(NAME gpu.${name}.${ranks} COMMAND ${CMAKE_COMMAND} -E echo ${skipped})
+    else()
+      add_test(NAME gpu.${name}.${ranks} COMMAND ${launcher} $<TARGET_FILE:${name}>)
+    endif()
+    set_tests_properties(gpu.${name}.${ranks} PROPERTIES LABELS gpu TIMEOUT 600 RUN_SERIAL ON
+      SKIP_REGULAR_EXPRESSION "Skipped: CUDA"
+      ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMP_NUM_THREADS=1;OMPI_MCA_rmaps_base_oversubscribe=1")
+  endforeach()
+endfunction()
+
 # version.h: what was built, with which libraries; commit.h: of which commit, looked up at each build and rewritten only
 # when it changes.
 function(muster_version_headers target)
   set(libraries "")
+  set(cuda_libraries "")
+  if(MUSTER_CUDA AND NOT MUSTER_CUDA STREQUAL CHECK)
+    set(cuda_libraries "CUDA ${CUDAToolkit_VERSION}" "NCCL ${NCCL_VERSION}")
+  endif()
   foreach(library "LibTorch ${LIBTORCH_VERSION}" "HDF5 ${HDF5_VERSION}" "Protobuf ${Protobuf_VERSION}" "glog ${glog_VERSION}"
       "fmt ${fmt_VERSION}" "libjpeg-turbo ${turbojpeg_VERSION}" "libpng ${PNG_VERSION_STRING}" "zlib ${ZLIB_VERSION_STRING}"
       "xxHash ${xxhash_VERSION}" "utf8proc ${utf8proc_VERSION}" "nlohmann-json ${nlohmann_json_VERSION}" "CLI11 ${CLI11_VERSION}"
-      "libzip ${libzip_VERSION}" "cpp-httplib ${httplib_VERSION}"
+      "libzip ${libzip_VERSION}" "cpp-httplib ${httplib_VERSION}" ${cuda_libraries}
       "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}")
     string(REGEX REPLACE "^([^ ]+) (.*)$" "{\"\\1\", \"\\2\"}, " entry "${library}")
     string(APPEND libraries "${entry}")

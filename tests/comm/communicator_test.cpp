@@ -39,6 +39,9 @@ class CommunicatorContract : public testing::TestWithParam<int> {
     LocalCommunicator local(/*checked=*/true);
     body(local);
   }
+  void run(void (*body)(Communicator&, at::Device)) {
+    run([body](Communicator& c) { body(c, at::kCPU); });
+  }
 };
 
 INSTANTIATE_TEST_SUITE_P(Worlds, CommunicatorContract, testing::Values(0, 1, 2, 3, 4), [](const auto& world) {

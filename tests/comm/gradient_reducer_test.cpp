@@ -31,7 +31,7 @@ TEST_P(ReducerOverThreads, EqualsAutogradOverTheWholeBatch) {
 }
 
 TEST_P(ReducerOverThreads, RepeatsItsBits) {
-  run_ranks(GetParam(), contract::reducer_repeats_its_bits);
+  run_ranks(GetParam(), [](Communicator& c) { contract::reducer_repeats_its_bits(c); });
 }
 
 // A world of one that writes down what it is asked.

@@ -36,7 +36,7 @@ void expect(bool holds, const Communicator& communicator, const std::string& wha
 void expect_equal(const Communicator& communicator, const at::Tensor& actual, const at::Tensor& expected,
                   const std::string& what) {
   expect(actual.sizes() == expected.sizes() && actual.scalar_type() == expected.scalar_type() &&
-             at::equal(actual, expected),
+             at::equal(actual.cpu(), expected),
          communicator, what);
 }
 
@@ -82,10 +82,11 @@ std::vector<int64_t> shape_with_rows(int64_t rows, const std::vector<int64_t>& r
 }
 
 void check_all_gather(Communicator& c, const std::vector<int64_t>& rows, const std::vector<int64_t>& row_shape,
-                      at::ScalarType dtype, bool own_slice) {
+                      at::ScalarType dtype, bool own_slice, at::Device device) {
   const int64_t mine = rows[static_cast<size_t>(c.rank())];
-  const at::Tensor output = at::full(shape_with_rows(total(rows), row_shape), 77, at::TensorOptions(dtype));
-  at::Tensor input = numbers(c.rank(), shape_with_rows(mine, row_shape), dtype);
+  const at::Tensor output =
+      at::full(shape_with_rows(total(rows), row_shape), 77, at::TensorOptions(dtype).device(device));
+  at::Tensor input = numbers(c.rank(), shape_with_rows(mine, row_shape), dtype).to(device);
   if (own_slice) input = output.narrow(0, before(rows, c.rank()), mine).copy_(input);
   c.all_gather(output, input, rows, "gather").wait();
   std::vector<at::Tensor> parts;
@@ -96,19 +97,19 @@ void check_all_gather(Communicator& c, const std::vector<int64_t>& rows, const s
 }
 
 void check_reduce_scatter(Communicator& c, const std::vector<int64_t>& rows, const std::vector<int64_t>& row_shape,
-                          at::ScalarType dtype, bool own_slice) {
+                          at::ScalarType dtype, bool own_slice, at::Device device) {
   const int64_t mine = rows[static_cast<size_t>(c.rank())];
   const auto shape = shape_with_rows(total(rows), row_shape);
-  const at::Tensor input = numbers(c.rank(), shape, dtype);
+  const at::Tensor input = numbers(c.rank(), shape, dtype).to(device);
   const at::Tensor own = input.narrow(0, before(rows, c.rank()), mine);
-  const at::Tensor output = own_slice ? own : at::full(shape_with_rows(mine, row_shape), 77, at::TensorOptions(dtype));
+  const at::Tensor output = own_slice ? own : at::full(shape_with_rows(mine, row_shape), 77, input.options());
   c.reduce_scatter(output, input, rows, "scatter").wait();
   const at::Tensor expected = reduced(c.size(), shape, dtype, ReduceOp::kSum).narrow(0, before(rows, c.rank()), mine);
   expect_equal(c, output, expected, fmt::format("reduce_scatter of {} is wrong", c10::toString(dtype)));
 }
 
 // Rank s sends (s + 2 r) % 4 rows to rank r; every row carries sender, receiver and its number.
-void check_all_to_all(Communicator& c, int64_t row_length, at::ScalarType dtype) {
+void check_all_to_all(Communicator& c, int64_t row_length, at::ScalarType dtype, at::Device device) {
   const auto rows_between = [](int s, int r) { return static_cast<int64_t>((s + 2 * r) % 4); };
   const auto message = [&](int s, int r) {
     return at::arange(rows_between(s, r), at::kLong)
@@ -127,20 +128,22 @@ void check_all_to_all(Communicator& c, int64_t row_length, at::ScalarType dtype)
     sent.push_back(message(c.rank(), r));
     expected.push_back(message(r, c.rank()));
   }
-  const at::Tensor output = at::full({total(receive), row_length}, 77, at::TensorOptions(dtype));
-  c.all_to_all(output, at::cat(sent).contiguous(), send, receive, "exchange").wait();
+  const at::Tensor output = at::full({total(receive), row_length}, 77, at::TensorOptions(dtype).device(device));
+  c.all_to_all(output, at::cat(sent).contiguous().to(device), send, receive, "exchange").wait();
   expect_equal(c, output, at::cat(expected), fmt::format("all_to_all of {} is wrong", c10::toString(dtype)));
 }
 
-void check_all_reduce(Communicator& c, const std::vector<int64_t>& shape, at::ScalarType dtype, ReduceOp op) {
-  const at::Tensor tensor = numbers(c.rank(), shape, dtype);
+void check_all_reduce(Communicator& c, const std::vector<int64_t>& shape, at::ScalarType dtype, ReduceOp op,
+                      at::Device device) {
+  const at::Tensor tensor = numbers(c.rank(), shape, dtype).to(device);
   c.all_reduce(tensor, op, "reduce").wait();
   expect_equal(c, tensor, reduced(c.size(), shape, dtype, op),
                fmt::format("all_reduce {} of {} is wrong", static_cast<int>(op), c10::toString(dtype)));
 }
 
-void check_broadcast(Communicator& c, const std::vector<int64_t>& shape, at::ScalarType dtype, int root) {
-  const at::Tensor tensor = numbers(c.rank(), shape, dtype);
+void check_broadcast(Communicator& c, const std::vector<int64_t>& shape, at::ScalarType dtype, int root,
+                     at::Device device) {
+  const at::Tensor tensor = numbers(c.rank(), shape, dtype).to(device);
   c.broadcast(tensor, root, "parameters").wait();
   expect_equal(c, tensor, numbers(root, shape, dtype), "broadcast is wrong");
 }
@@ -168,67 +171,67 @@ at::Tensor in_float(const at::Tensor& tensor) {
 
 }  // namespace
 
-void values_of_each_dtype(Communicator& c) {
+void values_of_each_dtype(Communicator& c, at::Device device) {
   for (const at::ScalarType dtype : kDtypes) {
-    check_all_reduce(c, {3, 5}, dtype, ReduceOp::kSum);
-    if (!is_half(dtype)) check_all_reduce(c, {3, 5}, dtype, ReduceOp::kMax);
-    if (!is_half(dtype)) check_all_reduce(c, {3, 5}, dtype, ReduceOp::kMin);
-    check_all_gather(c, std::vector<int64_t>(static_cast<size_t>(c.size()), 2), {3}, dtype, false);
-    check_reduce_scatter(c, std::vector<int64_t>(static_cast<size_t>(c.size()), 2), {3}, dtype, false);
-    for (int root = 0; root < c.size(); ++root) check_broadcast(c, {7}, dtype, root);
-    check_all_to_all(c, 3, dtype);
+    check_all_reduce(c, {3, 5}, dtype, ReduceOp::kSum, device);
+    if (!is_half(dtype)) check_all_reduce(c, {3, 5}, dtype, ReduceOp::kMax, device);
+    if (!is_half(dtype)) check_all_reduce(c, {3, 5}, dtype, ReduceOp::kMin, device);
+    check_all_gather(c, std::vector<int64_t>(static_cast<size_t>(c.size()), 2), {3}, dtype, false, device);
+    check_reduce_scatter(c, std::vector<int64_t>(static_cast<size_t>(c.size()), 2), {3}, dtype, false, device);
+    for (int root = 0; root < c.size(); ++root) check_broadcast(c, {7}, dtype, root, device);
+    check_all_to_all(c, 3, dtype, device);
   }
   c.barrier("end of values");
 }
 
-void ragged_and_empty(Communicator& c) {
+void ragged_and_empty(Communicator& c, at::Device device) {
   for (const std::vector<int64_t>& row_shape : {std::vector<int64_t>{}, {5}, {2, 3}, {0}}) {
     for (const auto& rows : {ragged_rows(c.size()), split_rows(1, c.size()), split_rows(0, c.size()),
                              split_rows(4 * c.size() + 1, c.size())}) {
-      check_all_gather(c, rows, row_shape, at::kFloat, false);
-      check_reduce_scatter(c, rows, row_shape, at::kFloat, false);
+      check_all_gather(c, rows, row_shape, at::kFloat, false, device);
+      check_reduce_scatter(c, rows, row_shape, at::kFloat, false, device);
     }
   }
-  check_all_reduce(c, {0}, at::kFloat, ReduceOp::kSum);
-  check_all_reduce(c, {}, at::kDouble, ReduceOp::kSum);
-  check_broadcast(c, {0, 4}, at::kFloat, c.size() - 1);
+  check_all_reduce(c, {0}, at::kFloat, ReduceOp::kSum, device);
+  check_all_reduce(c, {}, at::kDouble, ReduceOp::kSum, device);
+  check_broadcast(c, {0, 4}, at::kFloat, c.size() - 1, device);
   // Rank 0 alone sends.
   std::vector<int64_t> send(static_cast<size_t>(c.size()), c.rank() == 0 ? 1 : 0);
   std::vector<int64_t> receive(static_cast<size_t>(c.size()), 0);
   receive[0] = 1;
-  const at::Tensor output = at::zeros({1, 2}, at::kFloat);
-  c.all_to_all(output, at::full({total(send), 2}, 5, at::kFloat), send, receive, "from rank 0").wait();
+  const at::Tensor output = at::zeros({1, 2}, at::TensorOptions(at::kFloat).device(device));
+  c.all_to_all(output, at::full({total(send), 2}, 5, at::kFloat).to(device), send, receive, "from rank 0").wait();
   expect_equal(c, output, at::full({1, 2}, 5, at::kFloat), "all_to_all from one rank is wrong");
 }
 
-void in_place(Communicator& c) {
+void in_place(Communicator& c, at::Device device) {
   for (const auto& rows : {ragged_rows(c.size()), split_rows(2 * c.size(), c.size())}) {
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kLong}) {
-      check_all_gather(c, rows, {4}, dtype, true);
-      check_reduce_scatter(c, rows, {4}, dtype, true);
+      check_all_gather(c, rows, {4}, dtype, true, device);
+      check_reduce_scatter(c, rows, {4}, dtype, true, device);
     }
   }
 }
 
-void large(Communicator& c) {
+void large(Communicator& c, at::Device device) {
   const int64_t odd = 300007;
-  check_all_reduce(c, {odd}, at::kFloat, ReduceOp::kSum);
-  check_all_reduce(c, {odd}, at::kInt, ReduceOp::kMax);
-  check_all_reduce(c, {odd}, at::kBFloat16, ReduceOp::kSum);
-  check_broadcast(c, {odd}, at::kDouble, c.size() - 1);
+  check_all_reduce(c, {odd}, at::kFloat, ReduceOp::kSum, device);
+  check_all_reduce(c, {odd}, at::kInt, ReduceOp::kMax, device);
+  check_all_reduce(c, {odd}, at::kBFloat16, ReduceOp::kSum, device);
+  check_broadcast(c, {odd}, at::kDouble, c.size() - 1, device);
   const auto rows = split_rows(1003, c.size());
-  check_all_gather(c, rows, {257}, at::kFloat, false);
-  check_reduce_scatter(c, rows, {257}, at::kFloat, false);
-  check_all_to_all(c, 20011, at::kFloat);
+  check_all_gather(c, rows, {257}, at::kFloat, false, device);
+  check_reduce_scatter(c, rows, {257}, at::kFloat, false, device);
+  check_all_to_all(c, 20011, at::kFloat, device);
 }
 
-void works_in_flight(Communicator& c) {
+void works_in_flight(Communicator& c, at::Device device) {
   // Small, large, small: one round, two rounds, one round.
   const std::vector<std::vector<int64_t>> shapes = {{5}, {100003}, {3, 3}, {50021}, {1}};
   std::vector<at::Tensor> tensors;
   std::vector<Work> works;
   for (const auto& shape : shapes) {
-    tensors.push_back(numbers(c.rank(), shape, at::kFloat));
+    tensors.push_back(numbers(c.rank(), shape, at::kFloat).to(device));
     works.push_back(c.all_reduce(tensors.back(), ReduceOp::kSum, fmt::format("in flight {}", works.size())));
   }
   c.poll();
@@ -240,8 +243,8 @@ void works_in_flight(Communicator& c) {
     works[i].wait();  // waiting twice is waiting once
     expect(works[i].test(), c, "a finished Work says it is not");
   }
-  const at::Tensor a = numbers(c.rank(), {100}, at::kFloat);
-  const at::Tensor b = numbers(c.rank(), {100}, at::kFloat);
+  const at::Tensor a = numbers(c.rank(), {100}, at::kFloat).to(device);
+  const at::Tensor b = numbers(c.rank(), {100}, at::kFloat).to(device);
   Work work = c.all_reduce(a, ReduceOp::kSum, "moved");
   Work other = std::move(work);
   expect(work.test(), c, "a moved-from Work is not finished");
@@ -250,15 +253,15 @@ void works_in_flight(Communicator& c) {
   while (!other.test()) {
   }
   expect_equal(c, b, reduced(c.size(), {100}, at::kFloat, ReduceOp::kMax), "test() came too early");
-  const at::Tensor dropped = numbers(c.rank(), {100003}, at::kFloat);
+  const at::Tensor dropped = numbers(c.rank(), {100003}, at::kFloat).to(device);
   { const Work unfinished = c.all_reduce(dropped, ReduceOp::kSum, "dropped"); }
   expect_equal(c, dropped, reduced(c.size(), {100003}, at::kFloat, ReduceOp::kSum), "a dropped Work did not wait");
   // Nobody but the Work holds this tensor.
-  Work owner = c.all_reduce(at::full({50021}, 2, at::kFloat), ReduceOp::kSum, "owned");
+  Work owner = c.all_reduce(at::full({50021}, 2, a.options()), ReduceOp::kSum, "owned");
   owner.wait();
 }
 
-void bits_of_sums(Communicator& c) {
+void bits_of_sums(Communicator& c, at::Device device) {
   for (const at::ScalarType dtype : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16}) {
     for (const int64_t count : {int64_t{11}, int64_t{70001}}) {
       const auto part = [&](int r) {
@@ -269,15 +272,15 @@ void bits_of_sums(Communicator& c) {
       for (int r = 1; r < c.size(); ++r) expected = expected.add(in_float(part(r)));
       expected = expected.to(dtype);
       for (int run = 0; run < 3; ++run) {
-        const at::Tensor tensor = part(c.rank());
+        const at::Tensor tensor = part(c.rank()).to(device);
         c.all_reduce(tensor, ReduceOp::kSum, "bits").wait();
         expect_equal(c, tensor, expected,
                      fmt::format("all_reduce of {} is no sum in rank order", c10::toString(dtype)));
       }
       const auto rows = split_rows(count, c.size());
       const int64_t mine = rows[static_cast<size_t>(c.rank())];
-      const at::Tensor output = at::empty({mine}, at::TensorOptions(dtype));
-      c.reduce_scatter(output, part(c.rank()), rows, "bits").wait();
+      const at::Tensor output = at::empty({mine}, at::TensorOptions(dtype).device(device));
+      c.reduce_scatter(output, part(c.rank()).to(device), rows, "bits").wait();
       expect_equal(c, output, expected.narrow(0, before(rows, c.rank()), mine),
                    "reduce_scatter is no sum in rank order");
     }
@@ -327,7 +330,7 @@ void misuse(Communicator& c) {
                    c.all_to_all(all, at::zeros({c.size() + 2, 4}, at::kFloat), ones, ones, "swap");
                  },
                  {"all_to_all 'swap'", me, "input Float"});
-  check_all_reduce(c, {4}, at::kFloat, ReduceOp::kSum);  // nothing was left behind
+  check_all_reduce(c, {4}, at::kFloat, ReduceOp::kSum, at::kCPU);  // nothing was left behind
 }
 
 int differing_call_count() {

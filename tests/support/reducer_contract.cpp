@@ -27,7 +27,7 @@ at::Tensor numbers(uint64_t seed, at::IntArrayRef shape) {
 }
 
 // The last layer is in double whatever the rest is, so that buckets change dtype.
-Parameters parameters_in(at::ScalarType dtype) {
+Parameters parameters_in(at::ScalarType dtype, at::Device device) {
   const std::vector<std::pair<std::string, std::vector<int64_t>>> shapes = {
       {"first.weight", {17, 4}}, {"first.bias", {17}},       {"twice.weight", {17, 17}}, {"unused", {5}},
       {"log_scale", {}},         {"wide.weight", {300, 17}}, {"last.weight", {1, 300}}};
@@ -35,14 +35,14 @@ Parameters parameters_in(at::ScalarType dtype) {
   for (const auto& [name, shape] : shapes) {
     const bool mixed = name == "last.weight";
     const at::Tensor values = numbers(7 + parameters.size(), shape).mul(0.3).to(at::kFloat);
-    parameters.emplace_back(name, values.to(mixed ? at::kDouble : dtype).requires_grad_());
+    parameters.emplace_back(name, values.to(device, mixed ? at::kDouble : dtype).requires_grad_());
   }
   return parameters;
 }
 
 at::Tensor value_of(const Parameters& parameters, const at::Tensor& rows) {
   std::map<std::string, at::Tensor> p(parameters.begin(), parameters.end());
-  const at::Tensor x = rows.to(p["first.weight"].scalar_type());
+  const at::Tensor x = rows.to(p["first.weight"].options());
   at::Tensor h = x.matmul(p["first.weight"].t()).add(p["first.bias"]).tanh();
   h = h.matmul(p["twice.weight"].t()).tanh().matmul(p["twice.weight"].t());
   h = h.matmul(p["wide.weight"].t()).tanh().to(at::kDouble);
@@ -56,7 +56,7 @@ at::Tensor rows_of_step(int step, int64_t rows) {
 void expect_close(const Communicator& c, const std::string& name, const at::Tensor& actual, const at::Tensor& expected,
                   double tolerance) {
   const double scale = std::max(expected.abs().max().item().toDouble(), 1e-30);
-  const double error = actual.to(at::kDouble).sub(expected).abs().max().item().toDouble() / scale;
+  const double error = actual.to(at::kCPU, at::kDouble).sub(expected).abs().max().item().toDouble() / scale;
   if (!(error <= tolerance)) {
     throw std::runtime_error(
         fmt::format("rank {} of {}: the gradient of {} is off by {}", c.rank(), c.size(), name, error));
@@ -65,7 +65,7 @@ void expect_close(const Communicator& c, const std::string& name, const at::Tens
 
 // One process, one graph, all rows, in double.
 Parameters reference(int step, int64_t rows) {
-  Parameters parameters = parameters_in(at::kDouble);
+  Parameters parameters = parameters_in(at::kDouble, at::kCPU);
   value_of(parameters, rows_of_step(step, rows)).backward();
   for (auto& [name, parameter] : parameters) {
     if (!parameter.grad().defined()) parameter.mutable_grad() = at::zeros(parameter.sizes(), at::kDouble);
@@ -102,9 +102,9 @@ at::Tensor my_rows_of(const Communicator& c, const at::Tensor& rows) {
 
 }  // namespace
 
-void reducer_equals_autograd(Communicator& c, int64_t rows, int64_t bucket_bytes) {
+void reducer_equals_autograd(Communicator& c, int64_t rows, int64_t bucket_bytes, at::Device device) {
   for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
-    const Parameters parameters = parameters_in(dtype);
+    const Parameters parameters = parameters_in(dtype, device);
     GradientReducer reducer(parameters, c, bucket_bytes);
     std::vector<const void*> places;
     for (const auto& [name, parameter] : parameters) places.push_back(parameter.grad().data_ptr());
@@ -120,10 +120,10 @@ void reducer_equals_autograd(Communicator& c, int64_t rows, int64_t bucket_bytes
   }
 }
 
-void reducer_repeats_its_bits(Communicator& c) {
+void reducer_repeats_its_bits(Communicator& c, at::Device device) {
   std::vector<at::Tensor> first;
   for (int run = 0; run < 3; ++run) {
-    const Parameters parameters = parameters_in(at::kFloat);
+    const Parameters parameters = parameters_in(at::kFloat, device);
     GradientReducer reducer(parameters, c, 1000);
     reduce_step(parameters, reducer, my_rows_of(c, rows_of_step(0, 23)));
     for (size_t i = 0; i < parameters.size(); ++i) {

@@ -73,7 +73,7 @@ void train(const TrainArguments& arguments, Process& process) {
     return;
   }
   const at::Device device = choose_device(config.train().device(), process);
-  const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm());
+  const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm(), device);
   communicator->record_to(trace.recorder);
   std::function<NamedTensors()> initial_weights;
   if (config.train().init().has_run()) initial_weights = [&] { return read_initial_weights(config); };
