@@ -4,6 +4,7 @@
 
 #include "configs/load.h"
 #include "trainer/encoders/model_config.h"
+#include "trainer/encoders/published_model.h"
 
 namespace muster {
 namespace {
@@ -76,6 +77,8 @@ RunConfig resolve_run_config(const RunConfig& config) {
   DataConfig& data = *resolved.mutable_data();
   if (data.sampler().kind_case() == SamplerConfig::KIND_NOT_SET) data.mutable_sampler()->mutable_uniform();
   if (data.train_splits().empty()) data.add_train_splits(DataConfig::TRAIN);
+  const std::string& weights = resolved.train().init().weights();
+  if (!weights.empty()) *resolved.mutable_model() = complete_from_published(resolved.model(), weights);
   *resolved.mutable_model() = resolve_model(resolved.model());
   return resolved;
 }

@@ -102,9 +102,19 @@ void check_ema(const EmaConfig& ema, Checks& checks) {
 }
 
 void check_init(const InitConfig& init, Checks& checks) {
-  const bool more = init.ema() || init.resize_positions() != InitConfig::REFUSE || init.checkpoint() != "newest";
-  if (init.run().empty() && (init.has_run() || more)) {
-    checks.add("train.init.run is not given: give the folder of the run to start from, or leave train.init out");
+  const bool of_run = init.ema() || init.checkpoint() != "newest";
+  const bool more = of_run || init.resize_positions() != InitConfig::REFUSE || !init.ignore().empty();
+  const bool given = init.has_run() || init.has_weights();
+  if (init.run().empty() && init.weights().empty() && (given || more)) {
+    checks.add(
+        "train.init.run and train.init.weights are not given: give the folder of a run or a published file to start "
+        "from, or leave train.init out");
+  } else if (!init.run().empty() && !init.weights().empty()) {
+    checks.add("train.init.run and train.init.weights are both given: keep one of the two");
+  } else if (!init.weights().empty() && of_run) {
+    checks.add("train.init.checkpoint and train.init.ema are for train.init.run: leave them out");
+  } else if (!init.run().empty() && !init.ignore().empty()) {
+    checks.add("train.init.ignore is for train.init.weights: leave it out");
   }
 }
 

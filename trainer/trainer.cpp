@@ -65,8 +65,8 @@ int64_t count_steps(const TrainConfig& config, int64_t steps_per_epoch) {
 class Trainer::Impl {
  public:
   Impl(const RunSettings& settings, const std::string& config, const TrainingStores& stores, const std::string& run_dir,
-       Communicator& communicator, const std::function<NamedTensors()>& initial_weights, const TraceRequest& trace,
-       at::Device device)
+       Communicator& communicator, const std::function<void(const NamedTensors&)>& initial_weights,
+       const TraceRequest& trace, at::Device device)
       : settings_(settings),
         config_(config),
         stores_(stores),
@@ -301,7 +301,7 @@ class Trainer::Impl {
   }
 
   // Rank 0 reads and decides; everything travels to the others, so that one disk is enough and all agree.
-  void resume(const std::function<NamedTensors()>& initial_weights) {
+  void resume(const std::function<void(const NamedTensors&)>& initial_weights) {
     std::string state_text;
     std::optional<Snapshot> snapshot;
     if (checkpoints_) snapshot = checkpoints_->load_newest();
@@ -309,7 +309,7 @@ class Trainer::Impl {
       take(*snapshot);
       google::protobuf::TextFormat::PrintToString(snapshot->state, &state_text);
     } else if (checkpoints_ && initial_weights) {
-      copy_tensors(initial_weights(), model_tensors(*model_), "train.init.run");
+      initial_weights(replica_tensors(*model_, objective_));
     }
     state_text = broadcast_string(state_text, communicator_, "run state");
     broadcast_tensors(replica_tensors(*model_, objective_, heads_), communicator_, "initial weights");
@@ -404,7 +404,8 @@ class Trainer::Impl {
 
 Trainer::Trainer(const RunSettings& settings, const std::string& config, const TrainingStores& stores,
                  const std::string& run_dir, Communicator& communicator,
-                 const std::function<NamedTensors()>& initial_weights, const TraceRequest& trace, at::Device device)
+                 const std::function<void(const NamedTensors&)>& initial_weights, const TraceRequest& trace,
+                 at::Device device)
     : impl_(std::make_unique<Impl>(settings, config, stores, run_dir, communicator, initial_weights, trace, device)) {}
 Trainer::~Trainer() = default;
 bool Trainer::run(int64_t stop_after) {

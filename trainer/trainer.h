@@ -23,13 +23,13 @@ class Trainer {
   // Collective. The model is computed on `device`, choose_device()'s, whose tensors the communicator takes. `config` is
   // the resolved config's text, kept with each checkpoint; `communicator`, the stores and the
   // trace's recorder must outlive the trainer, and the communicator should record to that recorder as well.
-  // `initial_weights` gives the model's tensors to start from; it is called on rank 0, and only if `run_dir` holds no
-  // checkpoint; without it the weights are drawn from the seed. ConfigError: as make_sampler(); fewer samples a batch
-  // than ranks; a checkpoint of another model or of other stores; a window of steps to trace that this run will not
-  // see.
+  // `initial_weights` fills in the model's and the objective's tensors to start from; it is called on rank 0, and only
+  // if `run_dir` holds no checkpoint; what it leaves as it is was drawn from the seed. ConfigError: as make_sampler();
+  // fewer samples a batch than ranks; a checkpoint of another model or of other stores; a window of steps to trace that
+  // this run will not see.
   Trainer(const RunSettings& settings, const std::string& config, const TrainingStores& stores,
           const std::string& run_dir, Communicator& communicator,
-          const std::function<NamedTensors()>& initial_weights = nullptr, const TraceRequest& trace = {},
+          const std::function<void(const NamedTensors&)>& initial_weights = nullptr, const TraceRequest& trace = {},
           at::Device device = at::kCPU);
   ~Trainer();
   Trainer(const Trainer&) = delete;

@@ -21,6 +21,7 @@
 #include "tests/support/child_process.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_store.h"
+#include "tests/support/torch_archive.h"
 
 namespace muster {
 namespace {
@@ -237,6 +238,41 @@ TEST_F(MessagesTest, DoctorOfWhatIsNoDataSet) {
   fs::create_directories(folder_ / "set");
   write(folder_ / "set/caption_all.json", R"([{"id": 1, "file_path": "a.jpg", "captions": ["a"]}])");
   expect_message("doctor of caption_all.json", doctor("set"));
+}
+
+TEST_F(MessagesTest, PublishedWeights) {
+  const auto weights = [&](const std::string& bytes) {
+    write(folder_ / "w.pt", bytes);
+    return train_with("train.init.weights=" + (folder_ / "w.pt"));
+  };
+  const auto golden = [&](const std::string& name) { return read(MUSTER_SOURCE_DIR "/tests/golden/weights/" + name); };
+  expect_message("no weights", train_with("train.init.weights=" + (folder_ / "absent.pt")));
+  expect_message("weights and a run",
+                 train("run", {"--set", "train.init.weights=w.pt", "--set", "train.init.run=run"}));
+  expect_message("weights of no known format", weights("no weights"));
+  expect_message("weights of an old PyTorch", weights("\x80\2\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19.\x80\2M\xe9\3."));
+  expect_message("weights cut short", weights(golden("openai/clip.pt").substr(0, 200'000)));
+  expect_message("weights that hold code", weights(torch_archive("cos\nsystem\n" + pickled("rm -rf /") + "\x85R")));
+  expect_message("weights nested deeply", weights(torch_archive(std::string(5000, ']') + std::string(4999, 'a'))));
+  expect_message("weights that hold themselves", weights(torch_archive("]q\1h\1a")));
+  expect_message("weights of a lying storage",
+                 weights(torch_archive(
+                     "}" + pickled("w") + pickled(PickledTensor{"0", 1 << 30, 0, {1 << 30}, {1}}) + "s", {"four"})));
+  expect_message(
+      "weights beyond their storage",
+      weights(torch_archive("}" + pickled("w") + pickled(PickledTensor{"0", 1, 0, {2}, {1}}) + "s", {"four"})));
+  expect_message(
+      "weights of no CLIP",
+      weights(torch_archive("}" + pickled("w") + pickled(PickledTensor{"0", 1, 0, {1}, {1}}) + "s", {"four"})));
+  expect_message("weights of another model", weights(golden("openai/clip.pt")));
+  write(folder_ / "bare.textproto",
+        "model { image { width_pixels: 16 height_pixels: 32 } } objective { term { info_nce {} } } "
+        "train { global_batch: 8 steps: 4 threads: 1 }");
+  std::vector<std::string> from_irra = weights(golden("irra/best.pth"));
+  from_irra[3] = folder_ / "bare.textproto";
+  expect_message("weights with heads", from_irra);
+  from_irra.insert(from_irra.end(), {"--set", "train.init.ignore=[\"clasifier.*\", \"[lcm]*\"]"});
+  expect_message("weights and a misspelt glob", from_irra);
 }
 
 // Each rank meets the first bad row; one line is said.

@@ -5,6 +5,7 @@
 
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataloader/formats/safetensors.h"
@@ -107,6 +108,80 @@ TEST_F(WeightsTest, AnotherModelIsRefused) {
   const ProgramResult refused = train("second", {"train.init.run=" + (folder_ / "first"), "model.joint_width=8"});
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_THAT(refused.output, HasSubstr("image.projection has shape [24, 16] there and [24, 8] here"));
+}
+
+// Their names, from ours.
+std::string open_clip_name(std::string name) {
+  const std::vector<std::pair<std::string, std::string>> renamed = {
+      {"image.patch.weight", "visual.conv1.weight"},
+      {"image.projection", "visual.proj"},
+      {"image.class_embedding", "visual.class_embedding"},
+      {"image.position_embedding", "visual.positional_embedding"},
+      {"image.pre_norm", "visual.ln_pre"},
+      {"image.post_norm", "visual.ln_post"},
+      {"image.blocks", "visual.transformer.resblocks"},
+      {"text.blocks", "transformer.resblocks"},
+      {"text.token_embedding", "token_embedding.weight"},
+      {"text.position_embedding", "positional_embedding"},
+      {"text.projection", "text_projection"},
+      {"text.final_norm", "ln_final"},
+      {"attention_norm", "ln_1"},
+      {"mlp_norm", "ln_2"},
+      {"attention.qkv.", "attn.in_proj_"},
+      {"attention.output", "attn.out_proj"},
+      {"mlp.expand", "mlp.c_fc"},
+      {"mlp.contract", "mlp.c_proj"},
+      {"objective.log_scale", "logit_scale"}};
+  for (const auto& [ours, theirs] : renamed) {
+    const size_t at = name.find(ours);
+    if (at != std::string::npos) name.replace(at, ours.size(), theirs);
+  }
+  return name;
+}
+
+TEST_F(WeightsTest, ARunStartsFromAPublishedFileOfOtherInputSizes) {
+  ASSERT_EQ(train("first", {"train.seed=3"}).exit_code, 0);
+  const NamedTensors before = saved("first", "model.safetensors");
+  NamedTensors published;
+  for (const auto& [name, tensor] : before) {
+    const bool patch = name == "image.patch.weight";
+    published.emplace_back(open_clip_name(name), (patch ? tensor.view({24, 3, 8, 8}) : tensor).to(at::kHalf));
+  }
+  published.emplace_back("classifier.weight", before.front().second);
+  write_safetensors(folder_ / "published", published);
+  // What the file shows is left out of the config.
+  std::ofstream(folder_ / "config.textproto") << R"(
+model { image { height_pixels: 24 width_pixels: 8 heads: 2 } text { heads: 2 } activation: GELU }
+objective { term { info_nce {} } }
+train { global_batch: 8 steps: 2 threads: 1 optimizer { rate: 0 } }
+)";
+  std::vector<std::string> settings = {"train.init.weights=" + (folder_ / "published")};
+  EXPECT_THAT(train("second", settings).output, HasSubstr("train.init.ignore: [\"classifier.*\"]"));
+  settings.emplace_back("train.init.ignore=[\"classifier.*\"]");
+  EXPECT_THAT(train("second", settings).output,
+              HasSubstr("published was trained with another size (2 x 2 patches there, 3 x 1 here)"));
+  settings.emplace_back("train.init.resize_positions=BILINEAR");
+  const ProgramResult done = train("second", settings);
+  ASSERT_EQ(done.exit_code, 0) << done.output;
+  EXPECT_THAT(done.output, HasSubstr("position table resized (2 x 2 patches there, 3 x 1 here)"));
+  EXPECT_THAT(done.output, HasSubstr("left out by train.init.ignore: classifier.weight"));
+  EXPECT_THAT(done.output, HasSubstr("objective.logit_scale starts at the file's 14."));
+  for (const auto& [name, tensor] : saved("second", "model.safetensors")) {
+    at::Tensor expected = find_tensor(before, name, "first").to(at::kHalf).to(at::kFloat);
+    if (name == "image.position_embedding") {
+      expected = resize_patch_positions(expected, {2, 2}, {3, 1}, GridFilter::kBilinear);
+    }
+    EXPECT_TRUE(tensor.equal(expected)) << name;
+  }
+  // A checkpoint wins: nothing is taken from the file again.
+  const ProgramResult again = train("second", settings);
+  EXPECT_EQ(again.exit_code, 0) << again.output;
+  EXPECT_EQ(again.output.find("starting from"), std::string::npos) << again.output;
+  const ProgramResult fixed = train("third", [&] {
+    settings.emplace_back("objective.logit_scale.learnable=false");
+    return settings;
+  }());
+  EXPECT_THAT(fixed.output, HasSubstr("the file's logit_scale is left out: the objective has no learnable one"));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Weights of another run to start from: train.init.
+// Weights to start from: train.init.
 #pragma once
 
 #include "configs/run.pb.h"
@@ -6,9 +6,11 @@
 
 namespace muster {
 
-// The model's tensors from config.train().init().run, in float32, without the objective's. Position tables are resized
-// if that is asked for, one log line each. ConfigError: no run or checkpoint there, no average in it though asked for,
-// tables of another size that may not be resized. Tensors of other shapes are left to be refused by whoever copies.
-NamedTensors read_initial_weights(const RunConfig& config);
+// Copies the weights that config.train().init() names, a run's or a published file's, into a model's and its
+// objective's tensors; the objective's stay as they are but for a learnable scale or bias that a published file holds.
+// Position tables are resized if that is asked for. Logs what was taken, resized and left out. ConfigError: no run or
+// checkpoint there, no average in it though asked for, tables of another size that may not be resized, another model.
+// DataError: as copy_tensors(), PublishedModel and copy_published().
+void take_initial_weights(const RunConfig& config, const NamedTensors& into);
 
 }  // namespace muster

@@ -75,8 +75,11 @@ void train(const TrainArguments& arguments, Process& process) {
   const at::Device device = choose_device(config.train().device(), process);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm(), device);
   communicator->record_to(trace.recorder);
-  std::function<NamedTensors()> initial_weights;
-  if (config.train().init().has_run()) initial_weights = [&] { return read_initial_weights(config); };
+  std::function<void(const NamedTensors&)> initial_weights;
+  const InitConfig& init = config.train().init();
+  if (init.has_run() || init.has_weights()) {
+    initial_weights = [&](const NamedTensors& into) { take_initial_weights(config, into); };
+  }
   Trainer trainer(to_settings(config), text, open.stores(), arguments.run_dir, *communicator, initial_weights, trace,
                   device);
   if (!trainer.run(arguments.stop_after)) {
