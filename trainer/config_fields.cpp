@@ -11,10 +11,10 @@
 namespace muster {
 namespace {
 
-constexpr std::array<std::string_view, 11> kFree = {
-    "comm.",        "data.workers",    "data.prefetch",     "train.chunk",       "train.threads",
-    "train.device", "train.log_every", "train.evaluation.", "train.checkpoint.", "data.tokenizer.merges",
-    "refinement."};
+constexpr std::array<std::string_view, 12> kFree = {
+    "comm.",        "data.workers",        "data.prefetch",     "train.chunk",       "train.threads",
+    "train.device", "train.log_every",     "train.evaluation.", "train.checkpoint.", "data.tokenizer.merges",
+    "refinement.",  "references.placement"};
 
 }  // namespace
 
