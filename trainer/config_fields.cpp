@@ -1,7 +1,7 @@
 #include "trainer/config_fields.h"
 
 #include <algorithm>
-#include <array>
+#include <iterator>
 #include <map>
 #include <sstream>
 #include <string_view>
@@ -11,7 +11,7 @@
 namespace muster {
 namespace {
 
-constexpr std::array<std::string_view, 12> kFree = {
+constexpr std::string_view kFree[] = {
     "comm.",        "data.workers",        "data.prefetch",     "train.chunk",       "train.threads",
     "train.device", "train.log_every",     "train.evaluation.", "train.checkpoint.", "data.tokenizer.merges",
     "refinement.",  "references.placement"};
@@ -48,7 +48,7 @@ ConfigFields list_config_fields(const std::string& text) {
 }
 
 bool decides_results(const std::string& field) {
-  return std::none_of(kFree.begin(), kFree.end(),
+  return std::none_of(std::begin(kFree), std::end(kFree),
                       [&](std::string_view prefix) { return field.compare(0, prefix.size(), prefix) == 0; });
 }
 
