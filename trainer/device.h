@@ -1,7 +1,7 @@
 // Which device a rank computes its model on.
 //
-// Losses, references and all figures of evaluation are computed on the CPU wherever the model is: features of a batch
-// are small, and only the model's own work is large.
+// Model, heads and losses are computed there, and the cosines of references, whose bank is in the host's memory; all
+// figures of evaluation on the CPU wherever the model is.
 #pragma once
 
 #include <c10/core/Device.h>

@@ -102,7 +102,7 @@ void add_means(ReferenceBank& bank, const std::vector<int64_t>& wanted, Model& m
 }  // namespace
 
 std::unique_ptr<ReferenceBank> make_references(const RunSettings& settings, const TrainingStores& stores,
-                                               Communicator& communicator) {
+                                               Communicator& communicator, const LossDevice& device) {
   if (!keeps_references(settings.references) && !heads_need_references(settings.heads)) return nullptr;
   const SampleList samples(stores, settings.data);
   std::vector<int64_t> identities = samples.identities();
@@ -118,7 +118,8 @@ std::unique_ptr<ReferenceBank> make_references(const RunSettings& settings, cons
         stores.describe()));
   }
   return std::make_unique<ReferenceBank>(settings.references, std::move(identities), settings.model.joint_width(),
-                                         settings.train.seed(), settings.train.global_batch(), communicator);
+                                         settings.train.seed(), settings.train.global_batch(), communicator, at::kFloat,
+                                         device.shape(), device);
 }
 
 void initialise_references(ReferenceBank& bank, Model& model, const RunSettings& settings, const TrainingStores& stores,

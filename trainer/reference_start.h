@@ -12,9 +12,9 @@
 namespace muster {
 
 // A bank of zeros for all identities that are trained on; null if the config asks for none. ConfigError: there are no
-// identities to speak of, each image with its one caption being its own.
+// identities to speak of, each image with its one caption being its own. `device`: where its losses are computed.
 std::unique_ptr<ReferenceBank> make_references(const RunSettings& settings, const TrainingStores& stores,
-                                               Communicator& communicator);
+                                               Communicator& communicator, const LossDevice& device);
 
 // The values that the config asks for. MEAN: one pass over the training images and captions, without augmentation: a
 // reference is the direction of the sum over its image-caption pairs of both unit features. RUN: see

@@ -52,14 +52,6 @@ Features join(const std::vector<Features>& chunks) {
   return joined;
 }
 
-Features moved(const Features& features, at::Device device) {
-  Features moved;
-  for (const FeaturePair& pair : features.pairs) {
-    moved.pairs.push_back({pair.name, pair.image.to(device), pair.text.to(device)});
-  }
-  return moved;
-}
-
 // The objective's gradients are final before backward, and no hook tells the reducer so: the bucket that holds them,
 // the first of all, would wait for finish().
 void arm_reducer(GradientReducer& reducer, const NamedParameters& own, const NamedParameters& trainable) {
@@ -173,11 +165,9 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
 
 LossResult TrainingStep::evaluate(const Features& made, const Batch& batch, const Progress& progress) {
   const TraceSpan span(options_.trace, "loss");
-  const Features features = moved(made, at::kCPU);
   const Labels labels{batch.identity, batch.image_id, batch.position, {}};
-  LossResult loss = objective_.evaluate(features, labels, progress, communicator_);
-  if (references_ != nullptr) add_references(features, labels, progress, loss);
-  loss.gradient = moved(loss.gradient, device_);
+  LossResult loss = objective_.evaluate(made, labels, progress, communicator_);
+  if (references_ != nullptr) add_references(made, labels, progress, loss);
   return loss;
 }
 

@@ -74,13 +74,14 @@ class Trainer::Impl {
         communicator_(communicator),
         recorder_(trace.recorder),
         model_(on_device(make_model(settings.model, train_.seed()), device)),
-        objective_(settings.objective),
+        loss_device_(loss_device(device, train_.precision() == TrainConfig::BF16)),
+        objective_(settings.objective, loss_device_),
         tokenizer_(make_tokenizer(settings.data.tokenizer())),
         heads_(on_device(make_heads(settings, stores, *tokenizer_), device)),
         trainable_(take_trainable(*model_, objective_, train_.optimizer(), heads_)),
         optimizer_(trainable_, train_.optimizer(), model_->layers_above()),
         reducer_(trainable_, communicator, settings.comm.bucket_bytes()),
-        references_(make_references(settings, stores, communicator)),
+        references_(make_references(settings, stores, communicator, loss_device_)),
         head_losses_(heads_, *model_, communicator),
         step_(*model_, objective_, trainable_, reducer_, optimizer_, communicator, step_options(train_, recorder_),
               references_.get(), heads_.empty() ? nullptr : &head_losses_),
@@ -373,6 +374,7 @@ class Trainer::Impl {
   Communicator& communicator_;
   TraceRecorder* const recorder_;  // may be null
   std::shared_ptr<Model> model_;
+  LossDevice loss_device_;
   LossObjective objective_;
   std::unique_ptr<Tokenizer> tokenizer_;
   Heads heads_;

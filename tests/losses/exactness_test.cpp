@@ -8,6 +8,7 @@
 
 #include "comm/local_communicator.h"
 #include "comm/thread_communicator.h"
+#include "tests/losses/host_tile_device.h"
 #include "tests/losses/loss_reference.h"
 
 namespace muster {
@@ -23,8 +24,15 @@ double gate(at::ScalarType dtype) {
   return dtype == at::kDouble ? kDoubleGate : kFloatGate;
 }
 
+struct Case {
+  int ranks;
+  at::ScalarType dtype;
+  LossDevice device;
+};
+
 // Every objective on one batch, cut in every way.
-void expect_exact(const Batch& exact, at::ScalarType dtype, int ranks, const TileShape& shape) {
+void expect_exact(const Batch& exact, const Case& tested, const TileShape& shape) {
+  const auto [ranks, dtype, device] = tested;
   const Batch batch = exact.to(dtype);
   const int64_t size = batch.identity.size(0);
   std::vector<Answer> expected;
@@ -35,7 +43,7 @@ void expect_exact(const Batch& exact, at::ScalarType dtype, int ranks, const Til
     run_ranks(ranks, [&](Communicator& communicator) {
       for (size_t i = 0; i < expected.size(); ++i) {
         const Errors errors = errors_on_rank(parse_objective(objectives()[i]), shape, batch, expected[i], kLogScale,
-                                             rows, dtype, communicator, communicator);
+                                             rows, dtype, communicator, communicator, device);
         const std::lock_guard lock(mutex);
         worst[i].value = std::max(worst[i].value, errors.value);
         worst[i].gradient = std::max(worst[i].gradient, errors.gradient);
@@ -51,50 +59,48 @@ void expect_exact(const Batch& exact, at::ScalarType dtype, int ranks, const Til
   }
 }
 
-struct Case {
-  int ranks;
-  at::ScalarType dtype;
-};
-
 class Exactness : public testing::TestWithParam<Case> {};
 
 TEST_P(Exactness, EqualsTheWholeBatchWithRaggedTiles) {
   for (const int64_t size : {1, 2, 3, 7, 49}) {
-    expect_exact(make_batch(size, 24, (size + 1) / 2, 203 + static_cast<uint64_t>(size)), GetParam().dtype,
-                 GetParam().ranks, TileShape{13, 16, 5});
+    expect_exact(make_batch(size, 24, (size + 1) / 2, 203 + static_cast<uint64_t>(size)), GetParam(),
+                 TileShape{13, 16, 5});
   }
 }
 
 TEST_P(Exactness, EqualsTheWholeBatchWithOneTile) {
-  expect_exact(make_batch(131, 33, 40, 5), GetParam().dtype, GetParam().ranks, TileShape{});
+  expect_exact(make_batch(131, 33, 40, 5), GetParam(), TileShape{});
 }
 
 TEST_P(Exactness, EqualsTheWholeBatchWithWeights) {
   for (const int64_t size : {11, 40}) {
-    expect_exact(make_batch(size, 24, (size + 1) / 2, 103 + static_cast<uint64_t>(size)).weighted(5), GetParam().dtype,
-                 GetParam().ranks, TileShape{13, 16, 5, 3});
+    expect_exact(make_batch(size, 24, (size + 1) / 2, 103 + static_cast<uint64_t>(size)).weighted(5), GetParam(),
+                 TileShape{13, 16, 5, 3});
   }
 }
 
 TEST_P(Exactness, HoldsWhenAllAreOneIdentity) {
-  expect_exact(make_batch(9, 8, 1, 7), GetParam().dtype, GetParam().ranks, TileShape{4, 4, 3});
+  expect_exact(make_batch(9, 8, 1, 7), GetParam(), TileShape{4, 4, 3});
 }
 
 TEST_P(Exactness, GivesTiesToTheLowestIndex) {
-  expect_exact(make_ties(21, 9, 3), GetParam().dtype, GetParam().ranks, TileShape{4, 6, 3});
+  expect_exact(make_ties(21, 9, 3), GetParam(), TileShape{4, 6, 3});
 }
 
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (int ranks = 1; ranks <= 4; ++ranks) {
-    all.push_back({ranks, at::kFloat});
-    all.push_back({ranks, at::kDouble});
+    for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
+      all.push_back({ranks, dtype, {}});
+      all.push_back({ranks, dtype, host_loss_device()});
+    }
   }
   return all;
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, Exactness, testing::ValuesIn(cases()), [](const auto& tested) {
-  return std::to_string(tested.param.ranks) + (tested.param.dtype == at::kFloat ? "Float" : "Double");
+  return std::to_string(tested.param.ranks) + (tested.param.dtype == at::kFloat ? "Float" : "Double") +
+         (tested.param.device.tiles == nullptr ? "" : "Programs");
 });
 
 Errors errors_at_scale_100(const std::string& text, at::ScalarType dtype) {

@@ -337,8 +337,9 @@ inline ParameterGradients sum_parameters(const LossObjective& objective, const L
 // one under test).
 inline Errors errors_on_rank(const Objective& config, const TileShape& shape, const Batch& batch,
                              const Answer& expected, double log_scale, const std::vector<int64_t>& rows,
-                             at::ScalarType dtype, Communicator& communicator, Communicator& sums) {
-  LossObjective objective(config, shape);
+                             at::ScalarType dtype, Communicator& communicator, Communicator& sums,
+                             const LossDevice& device = {}) {
+  LossObjective objective(config, shape, device);
   objective.set_log_scale(log_scale);
   const auto [features, labels] = slice(batch, rows, communicator.rank(), dtype);
   const LossResult result = objective.evaluate(features, labels, {}, communicator);

@@ -129,7 +129,7 @@ class Subject {
       : communicator_(communicator),
         dtype_(dtype),
         model_(make_test_model(dtype, device)),
-        objective_(two_terms()),
+        objective_(two_terms(), loss_device(device, bf16)),
         trainable_(take_trainable()),
         optimizer_(trainable_, sgd()),
         reducer_(trainable_, communicator, 1 << 20),

@@ -127,6 +127,7 @@ PairNeeds IdentityKl<T>::needs() const {
   PairNeeds needs;
   needs.maxima = 1;
   needs.sums = 2;
+  needs.norms = has_column_totals_;
   needs.norm_gradient = has_column_totals_;
   return needs;
 }
@@ -225,6 +226,39 @@ void IdentityKl<T>::merge_weights(int64_t tile_column, int64_t first, int64_t co
       column_totals_[static_cast<size_t>(tile_column + j)] += static_cast<double>(totals[j]);
     }
   }
+}
+
+template <typename T>
+std::vector<FoldPart<T>> IdentityKl<T>::fold_program() {
+  std::vector<T>& targets = row_arrays_[3];
+  targets.clear();
+  for (const KlTargets<T>& row : targets_) targets.push_back(row.positive);
+  return {softmax_->fold_part(batch_->identities, targets.data(), static_cast<T>(std::log(epsilon_)))};
+}
+
+template <typename T>
+std::vector<WeighPart<T>> IdentityKl<T>::weigh_program() {
+  for (std::vector<T>& array : row_arrays_) array.clear();
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    row_arrays_[0].push_back(rows_[i].max);
+    row_arrays_[1].push_back(rows_[i].factor);
+    row_arrays_[2].push_back(rows_[i].mean);
+    row_arrays_[3].push_back(targets_[i].positive);
+    row_arrays_[4].push_back(rows_[i].scale);
+  }
+  WeighPart<T> part;
+  part.kind = WeighKind::kSoftmax;
+  part.row_codes = batch_->identities.code.data() + batch_->offset;
+  part.column_codes = batch_->identities.code.data();
+  for (size_t k = 0; k < 5; ++k) part.row[k] = row_arrays_[k].data();
+  part.column[0] = column_max_.data();
+  part.column[1] = column_factor_.data();
+  part.column[2] = column_mean_.data();
+  part.column[4] = column_scale_.data();
+  part.constant[0] = static_cast<T>(std::log(epsilon_));
+  part.row_total[0] = row_totals_.data();
+  if (has_column_totals_) part.column_total = column_totals_.data();
+  return {part};
 }
 
 template class IdentityKl<float>;

@@ -49,6 +49,8 @@ class IdentityKl : public PairLoss<T> {
   double finish(double weight) override;
   void weigh(const Block<T>& block, T* weights) override;
   void merge_weights(int64_t tile_column, int64_t first, int64_t count, int64_t blocks) override;
+  std::vector<FoldPart<T>> fold_program() override;
+  std::vector<WeighPart<T>> weigh_program() override;
 
  protected:
   // `column_totals`: the sum of weight * u is wanted for each column, not only over all.
@@ -81,6 +83,7 @@ class IdentityKl : public PairLoss<T> {
   std::vector<double> row_totals_;
   std::vector<double> column_totals_;
   std::vector<T> partial_totals_;  // [weigh blocks, tile columns]
+  std::vector<T> row_arrays_[5];   // for a device, as weigh_program() gives them
 };
 
 }  // namespace muster

@@ -194,6 +194,37 @@ class InfoNceLoss : public PairLoss<T> {
     }
   }
 
+  std::vector<FoldPart<T>> fold_program() override {
+    FoldPart<T> positives;
+    positives.kind = FoldKind::kPositiveSum;
+    positives.row_codes = groups_->code.data() + batch_->offset;
+    positives.column_codes = groups_->code.data();
+    positives.row[0] = weight_.data() + batch_->offset;
+    positives.column[0] = weight_.data();
+    positives.row_result[0] = positive_.data();
+    return {softmax_->fold_part(*groups_), positives};
+  }
+
+  std::vector<WeighPart<T>> weigh_program() override {
+    row_max_.clear();
+    for (int64_t row = 0; row < batch_->rows; ++row) row_max_.push_back(softmax_->row_max(row));
+    WeighPart<T> softmax;
+    softmax.kind = WeighKind::kSoftmax;
+    softmax.row_codes = groups_->code.data() + batch_->offset;
+    softmax.column_codes = groups_->code.data();
+    WeighPart<T> target = softmax;
+    softmax.row[0] = row_max_.data();
+    softmax.row[1] = row_factor_.data();
+    softmax.column[0] = column_max_.data();
+    softmax.column[1] = column_factor_.data();
+    softmax.constant[1] = static_cast<T>(scale_);
+    softmax.row_total[0] = softmax_gradient_.data();
+    target.kind = WeighKind::kTarget;
+    target.row[1] = target_.data() + batch_->offset;
+    target.column[1] = target_.data();
+    return {softmax, target};
+  }
+
   // d L / d log(scale) = sum of dL/dx * x. The softmaxes' part comes from the weights dL/ds = scale * dL/dx; the
   // targets' part, x counted from the same maxima, is known in double from finish().
   double scale_gradient() const override {
@@ -212,6 +243,7 @@ class InfoNceLoss : public PairLoss<T> {
   std::vector<double> positive_;
   std::vector<double> softmax_gradient_;
   double target_gradient_ = 0;
+  std::vector<T> row_max_;  // for a device
   std::vector<T> row_factor_;
   std::vector<T> column_max_;
   std::vector<T> column_factor_;

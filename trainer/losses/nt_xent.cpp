@@ -212,6 +212,29 @@ class NtXentLoss : public PairLoss<T> {
     return std::accumulate(softmax_gradient_.begin(), softmax_gradient_.end(), 0.0) / scale_;
   }
 
+  std::vector<FoldPart<T>> fold_program() override { return {negatives_->fold_part(batch_->identities)}; }
+
+  std::vector<WeighPart<T>> weigh_program() override {
+    WeighPart<T> negatives;
+    negatives.kind = WeighKind::kSoftmax;
+    negatives.members = Members::kNegatives;
+    negatives.row_codes = batch_->identities.code.data() + batch_->offset;
+    negatives.column_codes = batch_->identities.code.data();
+    negatives.row[0] = rows_.max.data();
+    negatives.column[0] = columns_.max.data();
+    negatives.constant[1] = static_cast<T>(scale_);
+    negatives.row_total[0] = softmax_gradient_.data();
+    WeighPart<T> positives = negatives;
+    negatives.row[1] = rows_.negative.data();
+    negatives.column[1] = columns_.negative.data();
+    positives.kind = WeighKind::kRivals;
+    positives.row[1] = rows_.positive.data();
+    positives.row[2] = rows_.log_sum.data();
+    positives.column[1] = columns_.positive.data();
+    positives.column[2] = columns_.log_sum.data();
+    return {negatives, positives};
+  }
+
  private:
   struct Positive {
     double loss = 0;

@@ -76,17 +76,17 @@ std::vector<std::string> name_terms(const Objective& config) {
   throw std::logic_error("LossObjective::evaluate: " + what);
 }
 
-void check_pair(const FeaturePair& pair, at::ScalarType dtype, const at::Tensor& identity) {
+void check_pair(const FeaturePair& pair, at::ScalarType dtype, at::Device device, const at::Tensor& identity) {
   if (!pair.image.defined() || !pair.text.defined()) broken("undefined tensor");
   if (pair.image.dim() != 2 || pair.image.sizes() != pair.text.sizes() || pair.image.size(1) == 0) {
     broken("image and text are not both [b, d]");
   }
   if (pair.image.scalar_type() != dtype || pair.text.scalar_type() != dtype) broken("features differ in dtype");
-  if (!pair.image.is_cpu() || !pair.text.is_cpu()) broken("features are not on the CPU");
+  if (pair.image.device() != device || pair.text.device() != device) broken("features are not on " + device.str());
   if (identity.size(0) != pair.image.size(0)) broken("identity and features differ in rows");
 }
 
-void check_inputs(const Features& local, const Labels& labels) {
+void check_inputs(const Features& local, const Labels& labels, at::Device device) {
   if (local.pairs.empty()) broken("no pair of features");
   const at::ScalarType dtype = local.pairs.front().image.scalar_type();
   if (dtype != at::kFloat && dtype != at::kDouble) broken("features are not float32 or float64");
@@ -97,7 +97,7 @@ void check_inputs(const Features& local, const Labels& labels) {
                                   !labels.weight.is_floating_point() || !labels.weight.is_cpu())) {
     broken("weight is not [b] floating-point on the CPU");
   }
-  for (const FeaturePair& pair : local.pairs) check_pair(pair, dtype, labels.identity);
+  for (const FeaturePair& pair : local.pairs) check_pair(pair, dtype, device, labels.identity);
 }
 
 }  // namespace
@@ -110,9 +110,10 @@ std::vector<std::string> find_problems(const Objective& config) {
 
 class LossObjective::Impl {
  public:
-  Impl(const Objective& config, const TileShape& shape)
+  Impl(const Objective& config, const TileShape& shape, const LossDevice& device)
       : config_(config),
         shape_(shape),
+        device_(device),
         terms_(describe_or_throw(config)),
         names_(name_terms(config)),
         log_scale_(std::log(config.logit_scale().init()),
@@ -124,7 +125,7 @@ class LossObjective::Impl {
 
   LossResult evaluate(const Features& local, const Labels& labels, Communicator& communicator) const {
     const at::NoGradGuard no_grad;
-    check_inputs(local, labels);
+    check_inputs(local, labels, device_.device());
     return local.pairs.front().image.scalar_type() == at::kDouble ? evaluate_as<double>(local, labels, communicator)
                                                                   : evaluate_as<float>(local, labels, communicator);
   }
@@ -218,7 +219,7 @@ class LossObjective::Impl {
       weights.push_back(config_of(term).weight());
     }
     const PairResult pairs = evaluate_pairs<T>(features.image.contiguous(), features.text.contiguous(), global, losses,
-                                               weights, shape_, communicator);
+                                               weights, shape_, device_, communicator);
     result.gradient.pairs[pair.pair].image = pairs.d_image;
     result.gradient.pairs[pair.pair].text = pairs.d_text;
     for (size_t i = 0; i < losses.size(); ++i) {
@@ -231,6 +232,7 @@ class LossObjective::Impl {
 
   Objective config_;
   TileShape shape_;
+  LossDevice device_;
   std::vector<LossTerm> terms_;
   std::vector<std::string> names_;
   SharedNumber log_scale_;
@@ -239,8 +241,10 @@ class LossObjective::Impl {
 };
 
 LossObjective::LossObjective(const Objective& config) : LossObjective(config, TileShape{}) {}
-LossObjective::LossObjective(const Objective& config, const TileShape& shape)
-    : impl_(std::make_unique<Impl>(config, shape)) {}
+LossObjective::LossObjective(const Objective& config, const LossDevice& device)
+    : LossObjective(config, device.shape(), device) {}
+LossObjective::LossObjective(const Objective& config, const TileShape& shape, const LossDevice& device)
+    : impl_(std::make_unique<Impl>(config, shape, device)) {}
 LossObjective::~LossObjective() = default;
 
 LossResult LossObjective::evaluate(const Features& local, const Labels& labels, const Progress&,

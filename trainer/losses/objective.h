@@ -2,8 +2,9 @@
 //
 // Everything here is outside autograd: evaluate() is a pure function of its inputs and of the objective's own
 // parameters. fp32 features are computed with fp32 products and fp32 logits, float64 features in float64. Features are
-// on the CPU. Rows are normalised inside; a row with norm <= 1e-12 has cosines of 0 and a gradient of 0. Features that
-// are not finite on any rank make every term of their pair NaN on every rank; the gradients are then meaningless.
+// on the CPU, or on the device that the objective is made for. Rows are normalised inside; a row with norm <= 1e-12 has
+// cosines of 0 and a gradient of 0. Features that are not finite on any rank make every term of their pair NaN on every
+// rank; the gradients are then meaningless.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,6 +18,7 @@
 #include "trainer/features.h"
 #include "trainer/losses/losses.pb.h"
 #include "trainer/losses/pair_loss.h"
+#include "trainer/losses/tile_device.h"
 
 namespace muster {
 
@@ -24,7 +26,7 @@ namespace muster {
 struct LossResult {
   double value = 0;           // weighted sum, of the global batch: the same on every rank
   std::vector<double> terms;  // each term's own value, unweighted, the same on every rank
-  Features gradient;          // d value / d raw features of this rank's rows; same pairs, shapes and dtype
+  Features gradient;          // d value / d raw features of this rank's rows; same pairs, shapes, dtype, device
   std::vector<at::Tensor> parameter_grads;  // 0-dim float64, this rank's share, in the order of parameters(): the
                                             // ranks' shares sum to the gradient
 };
@@ -36,8 +38,9 @@ class LossObjective {
  public:
   // ConfigError with all of find_problems().
   explicit LossObjective(const Objective& config);
+  LossObjective(const Objective& config, const LossDevice& device);
   // The same with tiles of another size, which changes the order of sums and the memory, nothing else: for tests.
-  LossObjective(const Objective& config, const TileShape& shape);
+  LossObjective(const Objective& config, const TileShape& shape, const LossDevice& device = {});
   ~LossObjective();
   LossObjective(const LossObjective&) = delete;
   LossObjective& operator=(const LossObjective&) = delete;

@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
 #include <utility>
 
+#include "trainer/losses/device_engine.h"
 #include "trainer/losses/tile_engine.h"
 
 namespace muster {
@@ -83,14 +85,16 @@ bool any_needs(const PairLosses<T>& losses, bool PairNeeds::*what) {
 }
 
 // Sets the batch's numbers that belong to these features.
-template <typename T>
-void describe_features(const TileEngine<T>& engine, bool pair_cosines, GlobalBatch& global,
+template <typename T, typename Engine>
+void describe_features(const Engine& engine, const PairLosses<T>& losses, GlobalBatch& global,
                        Communicator& communicator) {
   PairBatch& batch = global.batch;
-  batch.row_norm = engine.row_norms();
-  batch.column_norm = engine.column_norms();
+  if (any_needs(losses, &PairNeeds::norms)) {
+    batch.row_norm = engine.row_norms();
+    batch.column_norm = engine.column_norms();
+  }
   batch.pair_cosine.clear();
-  if (!pair_cosines) return;
+  if (!any_needs(losses, &PairNeeds::pair_cosine)) return;
   std::vector<std::pair<int64_t, int64_t>> pairs;
   for (int64_t row = 0; row < batch.rows; ++row) pairs.emplace_back(row, batch.offset + row);
   const std::vector<double> cosines = engine.pair_cosines(pairs);
@@ -103,8 +107,8 @@ void describe_features(const TileEngine<T>& engine, bool pair_cosines, GlobalBat
 // Some pairs at a time: where all are of one identity there are as many as similarities.
 constexpr size_t kPositivesAtOnce = 1 << 16;
 
-template <typename T>
-void visit_positives(const TileEngine<T>& engine, const PairBatch& batch, const PairLosses<T>& losses) {
+template <typename T, typename Engine>
+void visit_positives(const Engine& engine, const PairBatch& batch, const PairLosses<T>& losses) {
   std::vector<std::vector<int64_t>> members;  // columns of each identity
   for (int64_t column = 0; column < batch.columns; ++column) {
     const auto code = static_cast<size_t>(batch.identities.code[static_cast<size_t>(column)]);
@@ -153,15 +157,12 @@ NormGradients norm_gradients(const PairLosses<T>& losses, const GlobalBatch& glo
   return gradients;
 }
 
-}  // namespace
-
-template <typename T>
-PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& text, GlobalBatch& global,
-                          const PairLosses<T>& losses, const std::vector<double>& weights, const TileShape& shape,
-                          Communicator& communicator) {
-  const at::Tensor columns = gather_rows(text, global.rows, communicator, "loss.text");
-  TileEngine<T> engine(image, columns, shape);
-  describe_features(engine, any_needs(losses, &PairNeeds::pair_cosine), global, communicator);
+// `text` are this rank's rows of the engine's columns.
+template <typename T, typename Engine>
+PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tensor& text, GlobalBatch& global,
+                         const PairLosses<T>& losses, const std::vector<double>& weights, const TileShape& shape,
+                         Communicator& communicator) {
+  describe_features(engine, losses, global, communicator);
   const PairBatch& batch = global.batch;
 
   ColumnExchange exchange(losses, batch.columns);
@@ -181,7 +182,7 @@ PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& text, Globa
   result.values = sum_shares(shares, engine.all_finite(), communicator);
 
   result.d_image = at::empty(image.sizes(), image.options());
-  const at::Tensor d_columns = at::empty(columns.sizes(), columns.options());
+  const at::Tensor d_columns = at::empty({batch.columns, text.size(1)}, text.options());
   engine.weigh(tiles, result.d_image, d_columns);
   result.d_text = communicator.size() == 1 ? d_columns : at::empty(text.sizes(), text.options());
   communicator.reduce_scatter(result.d_text, d_columns, global.rows, "loss.text_gradient").wait();
@@ -191,9 +192,25 @@ PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& text, Globa
   return result;
 }
 
+}  // namespace
+
+template <typename T>
+PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& text, GlobalBatch& global,
+                          const PairLosses<T>& losses, const std::vector<double>& weights, const TileShape& shape,
+                          const LossDevice& device, Communicator& communicator) {
+  const at::Tensor columns = gather_rows(text, global.rows, communicator, "loss.text");
+  if (device.tiles == nullptr) {
+    TileEngine<T> engine(image, columns, shape);
+    return evaluate_with(engine, image, text, global, losses, weights, shape, communicator);
+  }
+  const bool half = device.half_products && std::is_same_v<T, float>;
+  DeviceEngine<T> engine(image, columns, global.batch.offset, shape, *device.tiles, half);
+  return evaluate_with(engine, image, text, global, losses, weights, shape, communicator);
+}
+
 template PairResult evaluate_pairs(const at::Tensor&, const at::Tensor&, GlobalBatch&, const PairLosses<float>&,
-                                   const std::vector<double>&, const TileShape&, Communicator&);
+                                   const std::vector<double>&, const TileShape&, const LossDevice&, Communicator&);
 template PairResult evaluate_pairs(const at::Tensor&, const at::Tensor&, GlobalBatch&, const PairLosses<double>&,
-                                   const std::vector<double>&, const TileShape&, Communicator&);
+                                   const std::vector<double>&, const TileShape&, const LossDevice&, Communicator&);
 
 }  // namespace muster

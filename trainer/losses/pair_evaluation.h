@@ -12,6 +12,7 @@
 #include "comm/communicator.h"
 #include "trainer/losses/global_batch.h"
 #include "trainer/losses/pair_loss.h"
+#include "trainer/losses/tile_device.h"
 
 namespace muster {
 
@@ -22,12 +23,12 @@ struct PairResult {
   at::Tensor d_text;   // [b, d]
 };
 
-// image and text [b, d] raw, contiguous, of type T, on the CPU. Collective. Sets what `global` holds of these features
-// for the losses, until the next evaluation. Afterwards each loss knows this rank's share of its
+// image and text [b, d] raw, contiguous, of type T, where `device` computes. Collective. Sets what `global` holds of
+// these features for the losses, until the next evaluation. Afterwards each loss knows this rank's share of its
 // parameters' gradients.
 template <typename T>
 PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& text, GlobalBatch& global,
                           const PairLosses<T>& losses, const std::vector<double>& weights, const TileShape& shape,
-                          Communicator& communicator);
+                          const LossDevice& device, Communicator& communicator);
 
 }  // namespace muster

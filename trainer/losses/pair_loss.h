@@ -44,18 +44,20 @@ struct PairBatch {
   std::vector<double> weight;  // [columns] of the sample as an anchor, 0 or more
   double weight_sum = 0;       // what a mean divides by; 1 if all weights are 0
 
+  // Where a loss needs them.
   std::vector<double> row_norm;     // [rows] of the raw rows; 0 for those that count as zero
   std::vector<double> column_norm;  // [columns]
-  std::vector<double> pair_cosine;  // [columns] of each column with its row, if a loss needs it
+  std::vector<double> pair_cosine;  // [columns] of each column with its row
 };
 
 // What a loss wants of the engine: how many arrays of [columns] combined over ranks by maximum, by sum, by minimum;
-// PairBatch::pair_cosine; whether it has gradients of the rows' lengths; how many arrays of [columns] that are summed
-// over positives (more than 0: visit_positive() is called) and then over ranks.
+// PairBatch::row_norm and column_norm; PairBatch::pair_cosine; whether it has gradients of the rows' lengths; how many
+// arrays of [columns] that are summed over positives (more than 0: visit_positive() is called) and then over ranks.
 struct PairNeeds {
   int maxima = 0;
   int sums = 0;
   int indices = 0;
+  bool norms = false;
   bool pair_cosine = false;
   bool norm_gradient = false;
   int positive_sums = 0;

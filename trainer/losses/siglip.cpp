@@ -143,6 +143,33 @@ class SiglipLoss : public PairLoss<T> {
     }
   }
 
+  std::vector<FoldPart<T>> fold_program() override {
+    FoldPart<T> part;
+    part.kind = FoldKind::kSoftplus;
+    part.row_codes = groups_->code.data() + batch_->offset;
+    part.column_codes = groups_->code.data();
+    part.row[0] = factor_.data() + batch_->offset;
+    part.column[0] = factor_.data();
+    part.constant[0] = logits_.scale;
+    part.constant[1] = logits_.bias;
+    part.row_result[0] = value_.data();
+    return {part};
+  }
+
+  std::vector<WeighPart<T>> weigh_program() override {
+    WeighPart<T> part;
+    part.kind = WeighKind::kSigmoid;
+    part.row_codes = groups_->code.data() + batch_->offset;
+    part.column_codes = groups_->code.data();
+    part.row[1] = factor_.data() + batch_->offset;
+    part.column[1] = factor_.data();
+    part.constant[0] = logits_.scale;
+    part.constant[1] = logits_.bias;
+    part.row_total[0] = cosine_.data();
+    part.row_total[1] = bias_.data();
+    return {part};
+  }
+
   double scale_gradient() const override {
     return static_cast<double>(logits_.scale) * std::accumulate(cosine_.begin(), cosine_.end(), 0.0);
   }

@@ -121,7 +121,7 @@ SoftmaxStatistics<T>::SoftmaxStatistics(const PairBatch& batch, const SoftmaxCol
       scales_(std::move(scales)),
       members_(members),
       groups_(groups),
-      row_max_(static_cast<size_t>(batch.rows), static_cast<T>(kNoCosine)),
+      row_max_(static_cast<size_t>(batch.rows), kNoCosine),
       row_sum_(static_cast<size_t>(batch.rows), 0.0),
       row_moment_(static_cast<size_t>(has_moments() ? batch.rows : 0), 0.0),
       partials_(static_cast<size_t>(shape.blocks() * tile_columns_ * (has_moments() ? 3 : 2))) {}
@@ -154,11 +154,11 @@ ColumnPartials<T> SoftmaxStatistics<T>::begin_block(const Block<T>& block) {
 template <typename T>
 void SoftmaxStatistics<T>::raise_row(int64_t row, T max) {
   const size_t i = static_cast<size_t>(row);
-  const double shift = scales_.rows[i] * (static_cast<double>(row_max_[i]) - static_cast<double>(max));
+  const double shift = scales_.rows[i] * (row_max_[i] - static_cast<double>(max));
   const double factor = std::exp(shift);
   if (has_moments()) row_moment_[i] = factor * (row_moment_[i] + row_sum_[i] * shift);
   row_sum_[i] *= factor;
-  row_max_[i] = max;
+  row_max_[i] = static_cast<double>(max);
 }
 
 template <typename T>
@@ -189,6 +189,31 @@ void SoftmaxStatistics<T>::rebase_columns(const double* local_max) {
     if (has_moments()) columns_.moment[j] = factor * (columns_.moment[j] + columns_.sum[j] * shift);
     columns_.sum[j] *= factor;
   }
+}
+
+template <typename T>
+FoldPart<T> SoftmaxStatistics<T>::fold_part(const Groups& groups, const T* row_targets, T other_target) {
+  device_scales_.assign(scales_.rows.begin(), scales_.rows.end());
+  device_scales_.insert(device_scales_.end(), scales_.columns.begin(), scales_.columns.end());
+  FoldPart<T> part;
+  part.kind = FoldKind::kSoftmax;
+  part.members = members_;
+  part.moments = has_moments();
+  part.row_codes = groups.code.data() + offset_;
+  part.column_codes = groups.code.data();
+  part.row[0] = device_scales_.data();
+  part.row[1] = row_targets;
+  part.column[0] = device_scales_.data() + scales_.rows.size();
+  part.constant[0] = other_target;
+  part.row_result[0] = row_max_.data();
+  part.row_result[1] = row_sum_.data();
+  part.column_result[0] = columns_.max;
+  part.column_result[1] = columns_.sum;
+  if (has_moments()) {
+    part.row_result[2] = row_moment_.data();
+    part.column_result[2] = columns_.moment;
+  }
+  return part;
 }
 
 template class SoftmaxStatistics<float>;

@@ -23,9 +23,6 @@ struct AnchorScales {
 
 AnchorScales same_scale(const PairBatch& batch, double scale);
 
-// Which pairs count.
-enum class Members { kAll, kPositives, kNegatives };
-
 // The statistics of all columns that are combined over ranks, [columns] each.
 struct SoftmaxColumns {
   double* max;
@@ -56,7 +53,11 @@ class SoftmaxStatistics {
   void merge(int64_t tile_column, int64_t first, int64_t count, int64_t blocks);
   void rebase_columns(const double* local_max);
 
-  T row_max(int64_t row) const { return row_max_[static_cast<size_t>(row)]; }
+  // All of the above but rebase_columns(), for a device. Codes are of `groups`; `row_targets` [rows] and
+  // `other_target` are the l of the moments of positives and of others (nullptr and 0: none).
+  FoldPart<T> fold_part(const Groups& groups, const T* row_targets = nullptr, T other_target = 0);
+
+  T row_max(int64_t row) const { return static_cast<T>(row_max_[static_cast<size_t>(row)]); }
   double row_sum(int64_t row) const { return row_sum_[static_cast<size_t>(row)]; }
   double row_moment(int64_t row) const { return row_moment_[static_cast<size_t>(row)]; }
   double row_scale(int64_t row) const { return scales_.rows[static_cast<size_t>(row)]; }
@@ -78,10 +79,11 @@ class SoftmaxStatistics {
   AnchorScales scales_;
   Members members_;
   const Groups* groups_;
-  std::vector<T> row_max_;
+  std::vector<double> row_max_;
   std::vector<double> row_sum_;
   std::vector<double> row_moment_;
   std::vector<T> partials_;
+  std::vector<T> device_scales_;  // of rows, then of columns
 };
 
 }  // namespace muster

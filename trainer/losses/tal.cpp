@@ -201,6 +201,37 @@ class TalLoss : public PairLoss<T> {
     }
   }
 
+  std::vector<FoldPart<T>> fold_program() override {
+    return {positives_->fold_part(batch_->identities), negatives_->fold_part(batch_->identities)};
+  }
+
+  std::vector<WeighPart<T>> weigh_program() override {
+    for (std::vector<T>& array : row_arrays_) array.clear();
+    for (const Anchor<T>& row : rows_) {
+      row_arrays_[0].push_back(row.positive_max);
+      row_arrays_[1].push_back(row.positive_factor);
+      row_arrays_[2].push_back(row.negative_max);
+      row_arrays_[3].push_back(row.negative_factor);
+    }
+    WeighPart<T> positives;
+    positives.kind = WeighKind::kSoftmax;
+    positives.row_codes = batch_->identities.code.data() + batch_->offset;
+    positives.column_codes = batch_->identities.code.data();
+    positives.constant[1] = static_cast<T>(scale_);
+    WeighPart<T> negatives = positives;
+    positives.members = Members::kPositives;
+    positives.row[0] = row_arrays_[0].data();
+    positives.row[1] = row_arrays_[1].data();
+    positives.column[0] = positive_max_.data();
+    positives.column[1] = positive_factor_.data();
+    negatives.members = Members::kNegatives;
+    negatives.row[0] = row_arrays_[2].data();
+    negatives.row[1] = row_arrays_[3].data();
+    negatives.column[0] = negative_max_.data();
+    negatives.column[1] = negative_factor_.data();
+    return {positives, negatives};
+  }
+
  private:
   int32_t code_of(int64_t row) const { return batch_->identities.code[static_cast<size_t>(batch_->offset + row)]; }
 
@@ -239,6 +270,7 @@ class TalLoss : public PairLoss<T> {
   std::vector<T> negative_max_;
   std::vector<T> positive_factor_;
   std::vector<T> negative_factor_;
+  std::vector<T> row_arrays_[4];  // for a device: the same of rows
 };
 
 }  // namespace

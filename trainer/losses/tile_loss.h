@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "trainer/losses/tile_program.h"
+
 namespace muster {
 
 // Cosines [rows, columns], contiguous: a horizontal slice of a tile. Blocks are what threads share out.
@@ -49,6 +51,11 @@ class TileLoss {
 
   // As merge(), for what weigh() left in partial column sums.
   virtual void merge_weights(int64_t /*tile_column*/, int64_t /*first*/, int64_t /*count*/, int64_t /*blocks*/) {}
+
+  // The two passes as a device runs them in place of fold() and merge(), weigh() and merge_weights(): what their calls
+  // would do over all tiles. Pointers hold until the loss's statistics change.
+  virtual std::vector<FoldPart<T>> fold_program() = 0;
+  virtual std::vector<WeighPart<T>> weigh_program() = 0;
 };
 
 template <typename T>

@@ -6,6 +6,7 @@
 #include "trainer/losses/triplet.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "trainer/losses/hinge.h"
 #include "trainer/losses/losses.pb.h"
@@ -76,7 +77,7 @@ class HardestTripletLoss : public PairLoss<T> {
     groups_ = exclude_ == PAIR ? &batch.pairs : &batch.identities;
     column_max_ = columns.maxima.at(0);
     column_index_ = columns.indices.at(0);
-    row_max_.assign(static_cast<size_t>(batch.rows), static_cast<T>(kNoCosine));
+    row_max_.assign(static_cast<size_t>(batch.rows), kNoCosine);
     row_column_.assign(static_cast<size_t>(batch.rows), kNoIndex);
     row_factor_.assign(static_cast<size_t>(batch.rows), T{0});
     column_factor_.assign(static_cast<size_t>(batch.columns), T{0});
@@ -96,8 +97,8 @@ class HardestTripletLoss : public PairLoss<T> {
       const T* cosines = block.row(r);
       const int32_t code = groups_->code[static_cast<size_t>(batch_->offset + row)];
       const T max = fold_row(cosines, block.columns, codes, code, static_cast<int32_t>(row), columns);
-      if (max > row_max_[i]) {
-        row_max_[i] = max;
+      if (static_cast<double>(max) > row_max_[i]) {
+        row_max_[i] = static_cast<double>(max);
         row_column_[i] = block.first_column + first_negative(cosines, block.columns, codes, code, max);
       }
     }
@@ -126,7 +127,7 @@ class HardestTripletLoss : public PairLoss<T> {
     for (int64_t row = 0; row < batch_->rows; ++row) {
       const size_t i = static_cast<size_t>(row);
       const size_t own = static_cast<size_t>(batch_->offset + row);
-      const double h = hinge(margin_, batch_->pair_cosine[own], static_cast<double>(row_max_[i]));
+      const double h = hinge(margin_, batch_->pair_cosine[own], row_max_[i]);
       value += batch_->weight[own] * (h + column_hinge(own));
       if (h > 0) row_factor_[i] = static_cast<T>(weight * batch_->weight[own] / anchors);
     }
@@ -152,6 +153,40 @@ class HardestTripletLoss : public PairLoss<T> {
     }
   }
 
+  std::vector<FoldPart<T>> fold_program() override {
+    FoldPart<T> part;
+    part.kind = FoldKind::kHardest;
+    part.row_codes = groups_->code.data() + batch_->offset;
+    part.column_codes = groups_->code.data();
+    part.row_result[0] = row_max_.data();
+    part.column_result[0] = column_max_;
+    part.row_index = row_column_.data();
+    part.column_index = column_index_;
+    return {part};
+  }
+
+  std::vector<WeighPart<T>> weigh_program() override {
+    own_.resize(static_cast<size_t>(batch_->columns));
+    std::iota(own_.begin(), own_.end(), int64_t{0});
+    minus_factor_.clear();
+    for (const T factor : row_factor_) minus_factor_.push_back(-factor);
+    for (const T factor : column_factor_) minus_factor_.push_back(-factor);
+    WeighPart<T> negatives;
+    negatives.kind = WeighKind::kEntry;
+    negatives.row_codes = groups_->code.data() + batch_->offset;
+    negatives.column_codes = groups_->code.data();
+    WeighPart<T> positives = negatives;
+    negatives.row[1] = row_factor_.data();
+    negatives.row_index = row_column_.data();
+    negatives.column[1] = column_factor_.data();
+    negatives.column_index = column_index_;
+    positives.row[1] = minus_factor_.data();
+    positives.row_index = own_.data() + batch_->offset;
+    positives.column[1] = minus_factor_.data() + batch_->rows;
+    positives.column_index = own_.data();
+    return {negatives, positives};
+  }
+
  private:
   double column_hinge(size_t column) const { return hinge(margin_, batch_->pair_cosine[column], column_max_[column]); }
 
@@ -173,12 +208,14 @@ class HardestTripletLoss : public PairLoss<T> {
   double* column_max_ = nullptr;
   int64_t* column_index_ = nullptr;
   int64_t tile_columns_ = 0;
-  std::vector<T> row_max_;
+  std::vector<double> row_max_;
   std::vector<int64_t> row_column_;
   std::vector<T> row_factor_;  // 0 where there is no loss
   std::vector<T> column_factor_;
   std::vector<T> partial_max_;
   std::vector<int32_t> partial_row_;
+  std::vector<T> minus_factor_;  // for a device: of rows, then of columns
+  std::vector<int64_t> own_;     // for a device
 };
 
 }  // namespace

@@ -163,13 +163,52 @@ class AllTripletLoss : public PairLoss<T> {
       weigh_row(block.row(r), block.columns, anchor(row), columns(block.first_column), row_weights);
       const int64_t own = batch_->offset + row;
       if (own < block.first_column || own >= block.first_column + block.columns) continue;
-      const double hinges = row_count_[static_cast<size_t>(row)] + column_count_[own];
-      row_weights[own - block.first_column] -=
-          static_cast<T>(static_cast<double>(factor_[static_cast<size_t>(own)]) * hinges);
+      row_weights[own - block.first_column] += own_weight(own);
     }
   }
 
+  std::vector<FoldPart<T>> fold_program() override {
+    FoldPart<T> part;
+    part.kind = FoldKind::kHinges;
+    part.row_codes = groups_->code.data() + batch_->offset;
+    part.column_codes = groups_->code.data();
+    part.row[0] = threshold_.data() + batch_->offset;
+    part.column[0] = threshold_.data();
+    part.row_result[0] = row_sum_.data();
+    part.row_result[1] = row_count_.data();
+    part.column_result[0] = column_sum_;
+    part.column_result[1] = column_count_;
+    return {part};
+  }
+
+  std::vector<WeighPart<T>> weigh_program() override {
+    own_.clear();
+    own_weight_.clear();
+    for (int64_t own = batch_->offset; own < batch_->offset + batch_->rows; ++own) {
+      own_.push_back(own);
+      own_weight_.push_back(own_weight(own));
+    }
+    WeighPart<T> negatives;
+    negatives.kind = WeighKind::kStep;
+    negatives.row_codes = groups_->code.data() + batch_->offset;
+    negatives.column_codes = groups_->code.data();
+    WeighPart<T> positives = negatives;
+    negatives.row[0] = threshold_.data() + batch_->offset;
+    negatives.row[1] = factor_.data() + batch_->offset;
+    negatives.column[0] = threshold_.data();
+    negatives.column[1] = factor_.data();
+    positives.kind = WeighKind::kEntry;
+    positives.row[1] = own_weight_.data();
+    positives.row_index = own_.data();
+    return {negatives, positives};
+  }
+
  private:
+  // What the pair of row and column `own` gets for all of its anchors' negatives.
+  T own_weight(int64_t own) const {
+    const double hinges = row_count_[static_cast<size_t>(own - batch_->offset)] + column_count_[own];
+    return static_cast<T>(-static_cast<double>(factor_[static_cast<size_t>(own)]) * hinges);
+  }
   Row<T> anchor(int64_t row) const {
     const size_t own = static_cast<size_t>(batch_->offset + row);
     return {threshold_[own], factor_[own], groups_->code[own]};
@@ -195,6 +234,8 @@ class AllTripletLoss : public PairLoss<T> {
   std::vector<T> threshold_;  // [columns]
   std::vector<T> factor_;     // [columns] once the loss is known
   std::vector<T> partials_;
+  std::vector<int64_t> own_;  // for a device, as the next
+  std::vector<T> own_weight_;
 };
 
 }  // namespace

@@ -75,13 +75,14 @@ void check_references(const ReferencesConfig& config, Checks& checks) {
 
 ReferenceBank::ReferenceBank(const ReferencesConfig& config, std::vector<int64_t> identities, int64_t width,
                              uint64_t seed, int64_t global_batch, Communicator& communicator, at::ScalarType dtype,
-                             const TileShape& shape)
+                             const TileShape& shape, const LossDevice& device)
     : config_(config),
       order_(std::move(identities), seed, config.per_identity()),
       width_(width),
       seed_(seed),
       communicator_(communicator),
       shape_(shape),
+      device_(device),
       sharded_(shards_references(config, order_.size(), global_batch, communicator.size())) {
   int64_t own = order_.size();
   if (sharded_) {
@@ -90,6 +91,7 @@ ReferenceBank::ReferenceBank(const ReferencesConfig& config, std::vector<int64_t
     own = ranges[static_cast<size_t>(communicator.rank())];
   }
   rows_ = at::zeros({own, width}, dtype);
+  if (device_.device().is_cuda()) rows_ = rows_.pin_memory();  // each evaluation sends them
   exp_avg_ = at::zeros_like(rows_);
   exp_avg_sq_ = at::zeros_like(rows_);
   steps_ = at::zeros({own}, at::kLong);

@@ -24,6 +24,7 @@
 #include "dataloader/formats/safetensors.h"
 #include "launch/checks.h"
 #include "trainer/features.h"
+#include "trainer/losses/tile_device.h"
 #include "trainer/losses/tile_loss.h"
 #include "trainer/references/reference_cross_entropy.h"
 #include "trainer/references/reference_order.h"
@@ -54,9 +55,11 @@ class ReferenceBank {
  public:
   // Rows of zeros until initialised or loaded. `identities`: of all that is trained on, the same on every rank;
   // float32, or float64 for tests. The communicator must outlive the bank. `global_batch` decides AUTO's placement.
+  // Rows, their optimizer's numbers and their gradient are on the CPU, whatever `device` is; their cosines with
+  // features are computed there, which then holds the rows and their gradient during evaluate() too.
   ReferenceBank(const ReferencesConfig& config, std::vector<int64_t> identities, int64_t width, uint64_t seed,
                 int64_t global_batch, Communicator& communicator, at::ScalarType dtype = at::kFloat,
-                const TileShape& shape = {});
+                const TileShape& shape = {}, const LossDevice& device = {});
 
   // Random directions, a function of (seed, identity, which of its rows).
   void initialise_normal();
@@ -72,7 +75,8 @@ class ReferenceBank {
   // The place of the config's pair among the features. ConfigError if it is not there.
   size_t find_pair(const Features& features) const;
 
-  // Value and the features' gradients; the references' are kept until step(). DataError: an identity without a row.
+  // Value and the features' gradients, both where the bank's device is; the references' are kept until step(). Labels
+  // are on the CPU. DataError: an identity without a row.
   // Collective.
   ReferenceResult evaluate(const FeaturePair& features, const Labels& labels, const Progress& progress);
 
@@ -126,6 +130,10 @@ class ReferenceBank {
 
   template <typename T>
   ReferenceResult evaluate_as(const FeaturePair& features, const Labels& labels, double guidance);
+  template <typename T, typename Engine>
+  ReferenceResult evaluate_with(Engine& engine, ReferenceCrossEntropy<T>& loss, const at::Tensor& own,
+                                const std::vector<int64_t>& samples_of_rank, int64_t first, const at::Tensor& columns,
+                                double guidance);
   template <typename T>
   void step_as(double rate_factor, double gradient_scale);
   template <typename T>
@@ -149,6 +157,7 @@ class ReferenceBank {
   uint64_t seed_;
   Communicator& communicator_;
   TileShape shape_;
+  LossDevice device_;
   bool sharded_;
   int64_t first_row_ = 0;
 

@@ -10,6 +10,8 @@ namespace muster {
 namespace {
 
 constexpr double kNoMaximum = -4.0;  // less than any cosine
+constexpr int32_t kNobody = -1;      // the code of a column that is no row's own
+constexpr int32_t kNowhere = -2;     // and of a row that has no own column
 
 template <typename T>
 MUSTER_INLINE T max_of(const T* __restrict s, int64_t n, T max) {
@@ -56,10 +58,11 @@ MUSTER_VECTOR_CLONES void add_softmax(const double* s, int64_t n, double scale, 
 
 template <typename T>
 ReferenceCrossEntropy<T>::ReferenceCrossEntropy(std::vector<ReferenceRange> own, std::vector<double> factor,
-                                                double scale)
+                                                double scale, int64_t columns)
     : own_(std::move(own)),
       factor_(std::move(factor)),
       scale_(static_cast<double>(static_cast<T>(scale))),
+      columns_(columns),
       max_(own_.size(), kNoMaximum),
       sum_(own_.size(), 0.0),
       own_max_(own_.size(), kNoMaximum),
@@ -124,6 +127,53 @@ void ReferenceCrossEntropy<T>::weigh(const Block<T>& block, T* weights) {
       to[column] -= static_cast<T>(scale_ * factor_[i] * share);
     });
   }
+}
+
+// Twice a softmax over a row: of all columns, and of its own ones.
+template <typename T>
+std::vector<FoldPart<T>> ReferenceCrossEntropy<T>::fold_program() {
+  column_codes_.assign(static_cast<size_t>(columns_), kNobody);
+  row_codes_.clear();
+  for (const ReferenceRange& own : own_) {
+    const auto code = static_cast<int32_t>(own.begin);
+    row_codes_.push_back(own.begin < own.end ? code : kNowhere);
+    for (int64_t column = own.begin; column < own.end; ++column) column_codes_[static_cast<size_t>(column)] = code;
+  }
+  FoldPart<T> all;
+  all.kind = FoldKind::kSoftmax;
+  all.row_codes = row_codes_.data();
+  all.column_codes = column_codes_.data();
+  all.constant[1] = static_cast<T>(scale_);
+  FoldPart<T> own = all;
+  all.row_result[0] = max_.data();
+  all.row_result[1] = sum_.data();
+  own.members = Members::kPositives;
+  own.row_result[0] = own_max_.data();
+  own.row_result[1] = own_sum_.data();
+  return {all, own};
+}
+
+template <typename T>
+std::vector<WeighPart<T>> ReferenceCrossEntropy<T>::weigh_program() {
+  for (std::vector<T>& array : row_arrays_) array.clear();
+  for (size_t i = 0; i < own_.size(); ++i) {
+    row_arrays_[0].push_back(static_cast<T>(max_[i]));
+    row_arrays_[1].push_back(static_cast<T>(scale_ * factor_[i] / sum_[i]));
+    row_arrays_[2].push_back(static_cast<T>(own_max_[i]));
+    row_arrays_[3].push_back(static_cast<T>(own_sum_[i] > 0 ? -scale_ * factor_[i] / own_sum_[i] : 0));
+  }
+  WeighPart<T> all;
+  all.kind = WeighKind::kSoftmax;
+  all.row_codes = row_codes_.data();
+  all.column_codes = column_codes_.data();
+  all.constant[1] = static_cast<T>(scale_);
+  WeighPart<T> own = all;
+  all.row[0] = row_arrays_[0].data();
+  all.row[1] = row_arrays_[1].data();
+  own.members = Members::kPositives;
+  own.row[0] = row_arrays_[2].data();
+  own.row[1] = row_arrays_[3].data();
+  return {all, own};
 }
 
 template class ReferenceCrossEntropy<float>;

@@ -26,11 +26,13 @@ struct ReferenceRange {
 template <typename T>
 class ReferenceCrossEntropy : public TileLoss<T> {
  public:
-  // own[i]: the columns of row i's own references, those among these columns.
-  ReferenceCrossEntropy(std::vector<ReferenceRange> own, std::vector<double> factor, double scale);
+  // own[i]: the columns of row i's own references, those among these `columns`. Ranges of two rows are equal or apart.
+  ReferenceCrossEntropy(std::vector<ReferenceRange> own, std::vector<double> factor, double scale, int64_t columns);
 
   void fold(const Block<T>& block) override;
   void weigh(const Block<T>& block, T* weights) override;
+  std::vector<FoldPart<T>> fold_program() override;
+  std::vector<WeighPart<T>> weigh_program() override;
 
   // After pass 1, [rows] each: the largest cosine (-4 if there are no columns), sum of exp(scale * (s - max)); the same
   // of the own references (-4 and 0 if none is here).
@@ -52,10 +54,15 @@ class ReferenceCrossEntropy : public TileLoss<T> {
   std::vector<ReferenceRange> own_;
   std::vector<double> factor_;
   double scale_;
+  int64_t columns_;
   std::vector<double> max_;
   std::vector<double> sum_;
   std::vector<double> own_max_;
   std::vector<double> own_sum_;
+  // For a device.
+  std::vector<int32_t> row_codes_;  // where the own references begin
+  std::vector<int32_t> column_codes_;
+  std::vector<T> row_arrays_[4];
 };
 
 }  // namespace muster

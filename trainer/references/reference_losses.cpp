@@ -15,6 +15,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "trainer/losses/device_engine.h"
 #include "trainer/losses/global_batch.h"
 #include "trainer/losses/tile_engine.h"
 #include "trainer/references/reference_bank.h"
@@ -29,7 +30,7 @@ constexpr double kLeastMeanRate = 0.01;
 // The sum of the unit rows, [width] in double.
 at::Tensor sum_of_units(const at::Tensor& rows) {
   const at::Tensor exact = rows.to(at::kDouble);
-  return (exact / at::linalg_vector_norm(exact, 2, {1}, true).clamp_min(1e-12)).sum(0);
+  return (exact / at::linalg_vector_norm(exact, 2, {1}, true).clamp_min(1e-12)).sum(0).cpu();
 }
 
 std::vector<int64_t> joined(const std::vector<std::vector<int64_t>>& parts) {
@@ -135,8 +136,22 @@ ReferenceResult ReferenceBank::evaluate_as(const FeaturePair& features, const La
     for (int side = 0; side < 2; ++side) add_samples(begin, global.rows[static_cast<size_t>(r)]);
   }
 
-  ReferenceCrossEntropy<T> loss(std::move(own_columns), std::move(factor), 1 / config_.temperature());
-  TileEngine<T> engine(samples, columns, shape_);
+  ReferenceCrossEntropy<T> loss(std::move(own_columns), std::move(factor), 1 / config_.temperature(), columns.size(0));
+  if (device_.tiles == nullptr) {
+    TileEngine<T> engine(samples, columns, shape_);
+    return evaluate_with(engine, loss, own, samples_of_rank, first, columns, guidance);
+  }
+  const at::Tensor sent = columns.to(samples.device(), /*non_blocking=*/true);
+  const bool half = device_.half_products && std::is_same_v<T, float>;
+  DeviceEngine<T> engine(samples, sent, first, shape_, *device_.tiles, half);
+  return evaluate_with(engine, loss, own, samples_of_rank, first, sent, guidance);
+}
+
+// Columns and `own` are where the engine computes; the samples' rows from `first` on are this rank's own.
+template <typename T, typename Engine>
+ReferenceResult ReferenceBank::evaluate_with(Engine& engine, ReferenceCrossEntropy<T>& loss, const at::Tensor& own,
+                                             const std::vector<int64_t>& samples_of_rank, int64_t first,
+                                             const at::Tensor& columns, double guidance) {
   engine.fold({&loss});
   if (sharded_) combine(loss, communicator_);
 
@@ -145,10 +160,13 @@ ReferenceResult ReferenceBank::evaluate_as(const FeaturePair& features, const La
   result.weighted = result.value * (config_.fusion_weight() + guidance);
 
   at::Tensor d_samples, d_columns;
-  if (guidance > 0) d_samples = at::empty_like(samples);
+  if (guidance > 0) {
+    const int64_t samples = std::accumulate(samples_of_rank.begin(), samples_of_rank.end(), int64_t{0});
+    d_samples = at::empty({sharded_ ? samples : own.size(0), width_}, own.options());
+  }
   if (config_.fusion_weight() > 0) {
     make_gradient(columns.size(0));
-    d_columns = gradient_;
+    d_columns = columns.is_cpu() ? gradient_ : at::empty_like(columns);
   }
   if (d_samples.defined() || d_columns.defined()) engine.weigh({&loss}, d_samples, d_columns);
   if (guidance > 0) {
@@ -159,13 +177,14 @@ ReferenceResult ReferenceBank::evaluate_as(const FeaturePair& features, const La
     }
     engine.rows_backward(first, d_own, nullptr);
     d_own.mul_(guidance);
-    result.d_image = d_own.narrow(0, 0, batch.rows);
-    result.d_text = d_own.narrow(0, batch.rows, batch.rows);
+    result.d_image = d_own.narrow(0, 0, own.size(0) / 2);
+    result.d_text = d_own.narrow(0, own.size(0) / 2, own.size(0) / 2);
   }
   if (config_.fusion_weight() > 0) {
     engine.columns_backward(0, d_columns, nullptr);
     d_columns.mul_(config_.fusion_weight());
-    if (!sharded_) gradient_sum_ = communicator_.all_reduce(d_columns, ReduceOp::kSum, "references.gradient");
+    if (!d_columns.is_same(gradient_)) gradient_.copy_(d_columns);
+    if (!sharded_) gradient_sum_ = communicator_.all_reduce(gradient_, ReduceOp::kSum, "references.gradient");
   }
   has_gradient_ = config_.fusion_weight() > 0;
   evaluated_ = true;
