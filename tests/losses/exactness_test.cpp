@@ -103,6 +103,53 @@ INSTANTIATE_TEST_SUITE_P(Ranks, Exactness, testing::ValuesIn(cases()), [](const 
          (tested.param.device.tiles == nullptr ? "" : "Programs");
 });
 
+// Hinges and hardest negatives are left out: which pairs they take changes where cosines are within rounding.
+std::vector<std::string> smooth_objectives() {
+  std::vector<std::string> smooth;
+  for (const std::string& text : objectives()) {
+    if (text.find("triplet") == std::string::npos) smooth.push_back(text);
+  }
+  return smooth;
+}
+
+TEST(HalfProducts, AreNearTheWholeBatch) {
+  const Batch batch = make_batch(96, 64, 40, 11).to(at::kFloat);
+  LocalCommunicator local;
+  for (const std::string& text : smooth_objectives()) {
+    const Objective config = parse_objective(text);
+    const Answer truth = reference(config, batch, kLogScale);
+    const Errors errors = errors_on_rank(config, TileShape{50, 70}, batch, truth, kLogScale, {96}, at::kFloat, local,
+                                         local, host_loss_device(/*half_products=*/true));
+    EXPECT_LE(errors.value, 2e-3) << text;
+    EXPECT_LE(errors.gradient, 2e-2) << text;
+    EXPECT_GE(errors.gradient, 2e-5) << text << ": are these half products?";
+  }
+}
+
+// A weight next to the middle between two halves may go to either.
+TEST(HalfProducts, AreTheSameForAnyRanks) {
+  const Batch batch = make_batch(96, 64, 40, 11).to(at::kFloat);
+  const LossDevice device = host_loss_device(/*half_products=*/true);
+  for (const std::string& text : objectives()) {
+    LossObjective alone(parse_objective(text), TileShape{50, 70}, device);
+    LocalCommunicator local;
+    const auto [features, labels] = slice(batch, {96}, 0, at::kFloat);
+    const LossResult whole = alone.evaluate(features, labels, {}, local);
+    const at::Tensor image = whole.gradient.pairs[0].image, d_text = whole.gradient.pairs[0].text;
+    const double most = std::max({largest(image), largest(d_text), 1e-30});
+    run_ranks(3, [&](Communicator& communicator) {
+      const int64_t first = communicator.rank() == 0 ? 0 : communicator.rank() == 1 ? 40 : 41;
+      LossObjective objective(parse_objective(text), TileShape{50, 70}, device);
+      const auto [own, own_labels] = slice(batch, {40, 1, 55}, communicator.rank(), at::kFloat);
+      const LossResult part = objective.evaluate(own, own_labels, {}, communicator);
+      const int64_t count = part.gradient.pairs[0].image.size(0);
+      EXPECT_NEAR(part.value, whole.value, 2e-5 * std::max(1.0, std::fabs(whole.value))) << text;
+      EXPECT_LE(largest(part.gradient.pairs[0].image - image.narrow(0, first, count)), 2e-4 * most) << text;
+      EXPECT_LE(largest(part.gradient.pairs[0].text - d_text.narrow(0, first, count)), 2e-4 * most) << text;
+    });
+  }
+}
+
 Errors errors_at_scale_100(const std::string& text, at::ScalarType dtype) {
   const Batch batch = make_batch(2300, 48, 900, 3).weighted(7).to(dtype);
   const Objective config = parse_objective(text);

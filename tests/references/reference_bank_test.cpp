@@ -8,6 +8,7 @@
 
 #include "comm/thread_communicator.h"
 #include "launch/error.h"
+#include "tests/losses/host_tile_device.h"
 #include "tests/references/reference_truth.h"
 #include "trainer/references/reference_bank.h"
 
@@ -23,12 +24,13 @@ double gate(at::ScalarType dtype) {
 struct Case {
   int ranks;
   at::ScalarType dtype;
+  LossDevice device;
 };
 
 class Placement : public testing::TestWithParam<Case> {};
 
-void expect_exact(const Setting& setting, const Case& tested, const std::string& placement,
-                  const std::string& negatives) {
+void expect_exact(Setting setting, const Case& tested, const std::string& placement, const std::string& negatives) {
+  setting.device = tested.device;
   ReferencesConfig config =
       parse(placement + " " + negatives + " fusion_weight: 0.7 guidance_weight: 1.3 guidance_ramp_epochs: 4");
   config.set_per_identity(setting.per_identity);
@@ -88,14 +90,17 @@ TEST_P(Placement, HoldsWithWeightsOfSamples) {
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (int ranks = 1; ranks <= 4; ++ranks) {
-    all.push_back({ranks, at::kFloat});
-    all.push_back({ranks, at::kDouble});
+    for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
+      all.push_back({ranks, dtype, {}});
+      all.push_back({ranks, dtype, loss_test::host_loss_device()});
+    }
   }
   return all;
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, Placement, testing::ValuesIn(cases()), [](const auto& tested) {
-  return std::to_string(tested.param.ranks) + (tested.param.dtype == at::kFloat ? "Float" : "Double");
+  return std::to_string(tested.param.ranks) + (tested.param.dtype == at::kFloat ? "Float" : "Double") +
+         (tested.param.device.tiles == nullptr ? "" : "Programs");
 });
 
 // Of the value as a function of the references alone and of the features alone, by central differences.

@@ -43,6 +43,7 @@ struct Setting {
   at::Tensor bank;           // [m, d] double, unit rows, in the order of bank_identity
   at::Tensor weight;         // [B] or undefined
   int64_t per_identity = 1;
+  LossDevice device = {};
 };
 
 inline Setting make_setting(int64_t samples, int64_t identities, int64_t width, uint64_t seed,
@@ -60,7 +61,8 @@ inline Setting make_setting(int64_t samples, int64_t identities, int64_t width, 
           bank_identity,
           bank / bank.norm(2, {1}, true),
           {},
-          per_identity};
+          per_identity,
+          {}};
 }
 
 inline std::vector<int64_t> ids_of(const Setting& setting) {
@@ -71,7 +73,7 @@ inline std::vector<int64_t> ids_of(const Setting& setting) {
 inline ReferenceBank make_bank(const Setting& setting, const ReferencesConfig& config, at::ScalarType dtype,
                                Communicator& communicator) {
   ReferenceBank bank(config, ids_of(setting), setting.bank.size(1), 7, setting.identity.size(0), communicator, dtype,
-                     TileShape{5, 4, 3, 2});
+                     TileShape{5, 4, 3, 2}, setting.device);
   const at::Tensor slot = at::arange(setting.bank.size(0), at::kLong).remainder(setting.per_identity);
   bank.take_rows({{"rows", setting.bank.to(dtype)}, {"identity", setting.bank_identity}, {"slot", slot}});
   return bank;

@@ -73,14 +73,14 @@ class BlockTeam {
 };
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) fold_kernel(const __grid_constant__ FoldCall<T> call) {
+__global__ void __launch_bounds__(kThreads, 2) fold_kernel(const __grid_constant__ FoldCall<T> call) {
   __shared__ __align__(16) unsigned char shared[kSharedBytes];
   BlockTeam team(shared);
   fold_group<T>(team, call, blockIdx.y, blockIdx.x);
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) weigh_kernel(const __grid_constant__ WeighCall<T> call) {
+__global__ void __launch_bounds__(kThreads, 2) weigh_kernel(const __grid_constant__ WeighCall<T> call) {
   __shared__ __align__(16) unsigned char shared[kSharedBytes];
   BlockTeam team(shared);
   weigh_group<T>(team, call, blockIdx.y, blockIdx.x);
