@@ -27,7 +27,8 @@ std::string without_trailing_slash(std::string path) {
 // Files that a writer of stores makes: only those are ever deleted.
 bool is_ours(const fs::directory_entry& entry) {
   const std::string extension = entry.path().extension().string();
-  const std::set<std::string> ours = {".h5", ".spool", ".textproto", ".partial", ".rows", ".written"};
+  const std::set<std::string> ours = {".h5",   ".spool",   ".textproto",   ".partial",
+                                      ".rows", ".written", ".safetensors", ".json"};
   return entry.is_regular_file() && ours.count(extension) > 0;
 }
 

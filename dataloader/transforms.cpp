@@ -48,6 +48,14 @@ Image crop(const Image& image, const Window& box) {
 
 }  // namespace
 
+std::array<float, 3> channel_means(const ImageTransformConfig& config) {
+  return three_or(config.mean(), kClipMean, "mean");
+}
+
+std::array<float, 3> channel_deviations(const ImageTransformConfig& config) {
+  return three_or(config.std(), kClipStd, "std");
+}
+
 ImageTransform::ImageTransform(const ImageTransformConfig& config, int width, int height)
     : width_(width),
       height_(height),
@@ -60,8 +68,7 @@ ImageTransform::ImageTransform(const ImageTransformConfig& config, int width, in
       erasing_(config.erasing()),
       color_jitter_(config.color_jitter()),
       normalised_() {
-  const std::array<float, 3> mean = three_or(config.mean(), kClipMean, "mean");
-  const std::array<float, 3> std = three_or(config.std(), kClipStd, "std");
+  const std::array<float, 3> mean = channel_means(config), std = channel_deviations(config);
   three_or(erasing_.value(), {}, "erasing.value");
   if (pad_ < 0 || pad_ >= std::min(width, height)) {
     throw ConfigError(fmt::format("data.image.pad_crop is {}: give at least 0 and less than the image's sides, {} x {}",

@@ -12,6 +12,10 @@
 
 namespace muster {
 
+// What normalises each channel: the config's, or CLIP's. ConfigError: not 0 or 3 of them.
+std::array<float, 3> channel_means(const ImageTransformConfig& config);
+std::array<float, 3> channel_deviations(const ImageTransformConfig& config);
+
 // Immutable: any number of threads may share it.
 class ImageTransform {
  public:

@@ -444,6 +444,19 @@ TEST_F(MessagesTest, Outputs) {
   EXPECT_EQ(read(folder_ / "run/config.textproto"), kConfig);
 }
 
+TEST_F(MessagesTest, Export) {
+  const auto export_of = [&](const std::string& run, const std::string& format,
+                             const std::string& to) -> std::vector<std::string> {
+    return {muster_program(), "export", "--run", folder_ / run, "--format", format, "--out", to};
+  };
+  ASSERT_EQ(run_program(train("run", {"--set", "model.image.width_pixels=32", "--set", "train.steps=1"})).exit_code, 0);
+  expect_message("export of no run", export_of("absent", "hf", folder_ / "imported"));
+  expect_message("export of no square", export_of("run", "hf", folder_ / "imported"));
+  expect_message("export to no name", export_of("run", "open_clip", ""));
+  expect_message("export into no folder", export_of("run", "open_clip", folder_ / "absent/imported"));
+  expect_message("export over a store", export_of("run", "open_clip", store()));
+}
+
 TEST_F(MessagesTest, Arguments) {
   expect_message("no such field", {muster_program(), "config", "train.optimiser.rate"});
   expect_message("field of a number", {muster_program(), "config", "train.seed.value"});
@@ -468,7 +481,7 @@ TEST(HelpTest, Golden) {
       golden[name] += line + "\n";
     }
   }
-  ASSERT_EQ(golden.size(), 6U);
+  ASSERT_EQ(golden.size(), 7U);
   for (const auto& [command, text] : golden) {
     const ProgramResult result = run_program({muster_program(), command, "--help"});
     EXPECT_EQ(result.exit_code, 0);

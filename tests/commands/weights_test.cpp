@@ -18,6 +18,7 @@ namespace muster {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 constexpr char kConfig[] = R"(
 model {
@@ -182,6 +183,24 @@ train { global_batch: 8 steps: 2 threads: 1 optimizer { rate: 0 } }
     return settings;
   }());
   EXPECT_THAT(fixed.output, HasSubstr("the file's logit_scale is left out: the objective has no learnable one"));
+}
+
+// To others' files and back: a run that starts from them, and does not move, embeds as the run that was exported.
+TEST_F(WeightsTest, ExportsAreWeightsToStartFrom) {
+  ASSERT_EQ(train("a", {}).exit_code, 0);
+  for (const auto& [format, file] : {std::pair{"hf", "model"}, {"open_clip", "open_clip_model"}}) {
+    const std::string to = folder_ / format;
+    const ProgramResult made =
+        run_program({muster_program(), "export", "--run", folder_ / "a", "--format", format, "--out", to});
+    ASSERT_EQ(made.exit_code, 0) << made.output;
+    EXPECT_THAT(made.output, HasSubstr("at step 2"));
+    const std::string weights = to + "/" + file + ".safetensors";
+    const ProgramResult trained = train(
+        format + std::string("_run"), {"train.init.weights=" + weights, "train.steps=1", "train.optimizer.rate=1e-30"});
+    ASSERT_EQ(trained.exit_code, 0) << trained.output;
+    EXPECT_THAT(trained.output, Not(HasSubstr("does not say its heads")));
+    EXPECT_TRUE(images_of("a", "raw").equal(images_of(format + std::string("_run"), "raw"))) << format;
+  }
 }
 
 }  // namespace
