@@ -11,7 +11,9 @@
 #include <string>
 #include <utility>
 
+#include "comm/background_poll.h"
 #include "launch/error.h"
+#include "trainer/backward_order.h"
 #include "trainer/encoders/autocast.h"
 
 namespace muster {
@@ -36,20 +38,35 @@ Batch slice(const Batch& batch, Rows rows) {
   return {cut(batch.images), cut(batch.tokens), cut(batch.identity), cut(batch.image_id), cut(batch.position)};
 }
 
-// The features of all chunks as one, cut off from any graph.
-Features join(const std::vector<Features>& chunks) {
+// One side of a pair, of all chunks, cut off from any graph.
+at::Tensor join(const std::vector<at::Tensor>& chunks) {
+  if (chunks.size() == 1) return chunks[0].detach();
+  const at::NoGradGuard no_grad;
+  return at::cat(chunks);
+}
+
+Features join_texts(const std::vector<ForwardPass>& passes) {
   Features joined;
-  for (size_t pair = 0; pair < chunks.front().pairs.size(); ++pair) {
-    std::vector<at::Tensor> image, text;
-    for (const Features& chunk : chunks) {
-      image.push_back(chunk.pairs[pair].image.detach());
-      text.push_back(chunk.pairs[pair].text.detach());
-    }
-    const bool one = chunks.size() == 1;
-    joined.pairs.push_back(
-        {chunks.front().pairs[pair].name, one ? image[0] : at::cat(image), one ? text[0] : at::cat(text)});
+  for (size_t pair = 0; pair < passes.front().texts.pairs.size(); ++pair) {
+    std::vector<at::Tensor> texts;
+    for (const ForwardPass& pass : passes) texts.push_back(pass.texts.pairs[pair].text);
+    joined.pairs.push_back({passes.front().texts.pairs[pair].name, {}, join(texts)});
   }
   return joined;
+}
+
+void add_images(const std::vector<Features>& chunks, Features& joined) {
+  for (size_t pair = 0; pair < joined.pairs.size(); ++pair) {
+    std::vector<at::Tensor> images;
+    for (const Features& chunk : chunks) images.push_back(chunk.pairs[pair].image);
+    joined.pairs[pair].image = join(images);
+  }
+}
+
+std::vector<at::Tensor> outputs_of(const Features& features) {
+  std::vector<at::Tensor> outputs;
+  for (const FeaturePair& pair : features.pairs) outputs.insert(outputs.end(), {pair.image, pair.text});
+  return outputs;
 }
 
 // The objective's gradients are final before backward, and no hook tells the reducer so: the bucket that holds them,
@@ -124,32 +141,63 @@ std::vector<std::string> TrainingStep::term_names() const {
   return names;
 }
 
-Features TrainingStep::forward(const Batch& batch) {
-  const TraceSpan span(options_.trace, "forward", {"rows", batch.size()});
+// Texts of all chunks, then images of all: without a graph nothing is kept of a chunk but its features.
+TrainingStep::Encoded TrainingStep::encode(const std::vector<Batch>& chunks, const Labels& labels) {
+  const at::AutoGradMode graph(chunks.size() == 1);
   const Bf16Scope precision(options_.bf16, device_.type());
-  return model_.forward(batch, options_.seed);
+  Encoded encoded;
+  BackwardOrder order;
+  std::vector<ForwardPass> passes;
+  for (const Batch& chunk : chunks) {
+    const TraceSpan span(options_.trace, "forward texts", {"rows", chunk.size()});
+    passes.push_back(model_.begin_forward(chunk, options_.seed));
+  }
+  encoded.features = join_texts(passes);
+  {
+    const TraceSpan span(options_.trace, "send texts");
+    encoded.gathering = objective_.begin(encoded.features, labels, communicator_);
+  }
+  order.second_begins();
+  const BackgroundPoll poll(communicator_);
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    const TraceSpan span(options_.trace, "forward images", {"rows", chunks[i].size()});
+    encoded.live.push_back(passes[i].finish());
+    order.exchange(outputs_of(encoded.live.back()));
+  }
+  add_images(encoded.live, encoded.features);
+  return encoded;
+}
+
+Features TrainingStep::forward_again(const Batch& chunk) {
+  const TraceSpan span(options_.trace, "forward", {"rows", chunk.size()});
+  const Bf16Scope precision(options_.bf16, device_.type());
+  BackwardOrder order;
+  const ForwardPass pass = model_.begin_forward(chunk, options_.seed);
+  order.second_begins();
+  Features features = pass.finish();
+  order.exchange(outputs_of(features));
+  return features;
 }
 
 StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& progress) {
   reducer_.zero();
-  const std::vector<Rows> chunks = cut_into_chunks(batch.size(), options_.chunk);
-  const bool one_forward = chunks.size() == 1;
-  std::vector<Features> features;
-  for (const Rows rows : chunks) {
-    const at::AutoGradMode graph(one_forward);
-    features.push_back(forward(slice(batch, rows)));
-  }
-  LossResult loss = evaluate(join(features), batch, progress);
+  const std::vector<Rows> rows = cut_into_chunks(batch.size(), options_.chunk);
+  std::vector<Batch> chunks;
+  for (const Rows of_chunk : rows) chunks.push_back(slice(batch, of_chunk));
+  const Labels labels{batch.identity, batch.image_id, batch.position, {}};
+  Encoded encoded = encode(chunks, labels);
+  std::vector<Features> live = chunks.size() == 1 ? std::move(encoded.live) : std::vector<Features>();
+  LossResult loss = evaluate(std::move(encoded), labels, progress);
   require_finite(loss, progress);
   const auto& own = objective_.parameters();
   for (size_t i = 0; i < own.size(); ++i) own[i].second.mutable_grad().add_(loss.parameter_grads[i]);
   begin_heads(batch, progress);
   for (size_t i = 0; i < chunks.size(); ++i) {
-    const Features live = one_forward ? std::move(features[0]) : forward(slice(batch, chunks[i]));
-    const at::Tensor head_loss = head_losses(slice(batch, chunks[i]), chunks[i].begin);
-    const TraceSpan span(options_.trace, "backward", {"rows", chunks[i].size});
+    const Features features = live.empty() ? forward_again(chunks[i]) : std::move(live[i]);
+    const at::Tensor head_loss = head_losses(chunks[i], rows[i].begin);
+    const TraceSpan span(options_.trace, "backward", {"rows", chunks[i].size()});
     if (i + 1 == chunks.size()) arm_reducer(reducer_, own, trainable_);
-    backward(live, loss.gradient, head_loss, chunks[i]);
+    backward(features, loss.gradient, head_loss, rows[i]);
   }
   finish_heads(loss);
   require_finite(loss, progress);
@@ -163,11 +211,11 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
   return {loss.value, loss.terms, norm, reducer_.exposed_seconds()};
 }
 
-LossResult TrainingStep::evaluate(const Features& made, const Batch& batch, const Progress& progress) {
+LossResult TrainingStep::evaluate(Encoded encoded, const Labels& labels, const Progress& progress) {
   const TraceSpan span(options_.trace, "loss");
-  const Labels labels{batch.identity, batch.image_id, batch.position, {}};
-  LossResult loss = objective_.evaluate(made, labels, progress, communicator_);
-  if (references_ != nullptr) add_references(made, labels, progress, loss);
+  LossResult loss =
+      objective_.evaluate(encoded.features, labels, progress, std::move(encoded.gathering), communicator_);
+  if (references_ != nullptr) add_references(encoded.features, labels, progress, loss);
   return loss;
 }
 

@@ -57,8 +57,15 @@ class TrainingStep {
   StepResult compute_gradients(const Batch& batch, const Progress& progress);
 
  private:
-  Features forward(const Batch& batch);
-  LossResult evaluate(const Features& made, const Batch& batch, const Progress& progress);
+  // All chunks of a batch, encoded.
+  struct Encoded {
+    std::vector<Features> live;  // of each chunk, with a graph if there is but one
+    Features features;           // of all, without a graph
+    GatheringBatch gathering;    // their texts, on the way
+  };
+  Encoded encode(const std::vector<Batch>& chunks, const Labels& labels);
+  Features forward_again(const Batch& chunk);
+  LossResult evaluate(Encoded encoded, const Labels& labels, const Progress& progress);
   void add_references(const Features& features, const Labels& labels, const Progress& progress, LossResult& loss);
   void begin_heads(const Batch& batch, const Progress& progress);
   at::Tensor head_losses(const Batch& rows, int64_t first);

@@ -44,7 +44,7 @@ class TableModel : public Model {
     table_ = register_parameter("table", at::randn({kVocabulary, kWidth}, generator, at::kDouble));
     places_ = register_parameter("places", at::randn({kContext, kWidth}, generator, at::kDouble));
   }
-  Features forward(const Batch&, uint64_t) override { return {}; }
+  ForwardPass begin_forward(const Batch&, uint64_t) override { return {}; }
   at::Tensor encode_image(const at::Tensor& images) override { return images; }
   at::Tensor encode_text(const at::Tensor& tokens) override { return tokens; }
   at::Tensor text_tokens(const Batch& batch, uint64_t) override {

@@ -14,6 +14,7 @@
 #include <memory>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "comm/gradient_reducer.h"
@@ -70,10 +71,11 @@ inline std::vector<int64_t> people() {
 // This rank's part of a step with everything that its settings ask for.
 class CostedStep {
  public:
-  CostedStep(const RunSettings& settings, Communicator& communicator)
+  // `model`: another one than the settings'.
+  CostedStep(const RunSettings& settings, Communicator& communicator, std::shared_ptr<Model> model = nullptr)
       : settings_(settings),
         communicator_(communicator),
-        model_(make_model(settings.model, 1)),
+        model_(model ? std::move(model) : make_model(settings.model, 1)),
         objective_(settings.objective),
         heads_(heads_of(settings)),
         trainable_(take_trainable(*model_, objective_, settings.train.optimizer(), heads_)),
@@ -156,6 +158,7 @@ class CostedStep {
   }
 
   Model& model() { return *model_; }
+  const NamedParameters& trainable() const { return trainable_; }
   const LossObjective& objective() const { return objective_; }
   const Heads& heads() const { return heads_; }
   const Optimizer& optimizer() const { return optimizer_; }

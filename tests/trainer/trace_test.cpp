@@ -128,18 +128,22 @@ TEST_F(TraceTest, HoldsTheStepsOfTheWindowOnEveryRank) {
       EXPECT_EQ(step.number, json({{"step", 9 + i}}));
       EXPECT_GE(step.begin, 0);
       // Two chunks on each rank, of three rows and of one.
-      std::vector<std::string> expected = {"data",    "forward",  "forward", "loss", "forward",   "backward",
-                                           "forward", "backward", "reduce",  "norm", "optimizer", "log"};
+      std::vector<std::string> expected = {
+          "data",           "forward texts", "forward texts", "send texts", "forward images",
+          "forward images", "loss",          "forward",       "backward",   "forward",
+          "backward",       "reduce",        "norm",          "optimizer",  "log"};
       if (9 + i == 10) expected.push_back("evaluation");
       expected.push_back("agree on stop");
       if (9 + i == 10 || 9 + i == 12) expected.push_back("checkpoint");  // the first evaluation is the best so far
       EXPECT_EQ(names_of(trace.inside("training", step.begin, step.end)), expected);
     }
     const std::vector<Span> first = trace.inside("training", steps[0].begin, steps[0].end);
-    const auto loss = names_of(trace.inside("training", first[3].begin, first[3].end));
+    const auto loss = names_of(trace.inside("training", first[6].begin, first[6].end));
     EXPECT_EQ(std::count(loss.begin(), loss.end(), "gather"), 3);  // captions' rows, identities, cosines of pairs
-    EXPECT_EQ(first[1].number, json({{"rows", 3}}));
-    EXPECT_EQ(first[2].number, json({{"rows", 1}}));
+    for (const size_t texts : {1U, 4U}) {
+      EXPECT_EQ(first[texts].number, json({{"rows", 3}}));
+      EXPECT_EQ(first[texts + 1].number, json({{"rows", 1}}));
+    }
   }
 }
 
@@ -181,6 +185,25 @@ TEST_F(TraceTest, HoldsTheCollectivesWithTheirBytes) {
   const auto model_bytes =
       static_cast<double>(std::filesystem::file_size(final_checkpoint(folder_ / "run") + "model.safetensors"));
   EXPECT_NEAR(static_cast<double>(gradient_bytes), model_bytes, 0.05 * model_bytes);  // a header, gaps between views
+}
+
+// Captions are on their way while images are encoded.
+TEST_F(TraceTest, TextsTravelBeforeImagesAreEncoded) {
+  train("run", {9, 9});
+  for (int rank = 0; rank < kRanks; ++rank) {
+    const Trace trace(read_trace(folder_ / "run", rank), rank);
+    double images_begin = 1e300;
+    for (const Span& span : trace.threads.at("training")) {
+      if (span.name == "forward images") images_begin = std::min(images_begin, span.begin);
+    }
+    int found = 0;
+    for (const auto& [id, span] : trace.started) {
+      if (span.name != "loss.text" && span.name != "loss.identity") continue;
+      ++found;
+      EXPECT_LE(span.begin, images_begin) << span.name;
+    }
+    EXPECT_EQ(found, 2);
+  }
 }
 
 TEST_F(TraceTest, SumsOfGradientsBeginDuringBackward) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "launch/error.h"
 #include "trainer/encoders/clip_towers.h"
@@ -22,11 +23,15 @@ class ClipModel : public Model {
     text_ = register_module("text", std::make_shared<TextTower>(config, initialiser));
   }
 
-  Features forward(const Batch& batch, uint64_t seed) override {
+  ForwardPass begin_forward(const Batch& batch, uint64_t seed) override {
     const DropoutKey key = dropout_key(batch, seed);
-    Features features;
-    features.pairs.push_back({"global", image_features(batch.images, key), text_features(batch.tokens, key)});
-    return features;
+    ForwardPass pass;
+    pass.texts.pairs.push_back({"global", {}, text_features(batch.tokens, key)});
+    pass.finish = [this, key, images = batch.images, features = pass.texts]() mutable {
+      features.pairs[0].image = image_features(images, key);
+      return std::move(features);
+    };
+    return pass;
   }
 
   at::Tensor encode_image(const at::Tensor& images) override { return image_features(images, {}); }

@@ -4,6 +4,7 @@
 #include <torch/nn/module.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -15,6 +16,13 @@
 
 namespace muster {
 
+// Features in two phases: begun, with the texts there, and finished, with the images. Between the two the texts travel
+// to the other ranks.
+struct ForwardPass {
+  Features texts;                    // every pair with its name and its text [b, d]; images are not defined
+  std::function<Features()> finish;  // once: all features, whose texts are those above
+};
+
 // Parameters are named by the modules' paths, e.g. "image.blocks.0.attention.qkv.weight": the names in checkpoints.
 // Random choices (dropout) are pure functions of (seed, batch.position, layer): two forwards of the same rows give the
 // same bits, and results do not depend on how the batch was cut.
@@ -23,7 +31,13 @@ class Model : public torch::nn::Module {
   // Features of the batch's rows, in their order, with a graph if grad mode is on. `seed` is the run's; dropout is
   // active only in training mode (train()). A batch without rows gives features of shape [0, d] without a graph.
   // ConfigError: images or tokens that do not fit the model's sizes, token ids beyond its vocabulary.
-  virtual Features forward(const Batch& batch, uint64_t seed) = 0;
+  //
+  // Texts come first where they can: a model whose texts need its images computes both at once, and its finish() has
+  // nothing to do but to hand them over; one whose images need the texts keeps in finish() what they need. That should
+  // be little beside the batch, as the passes of all chunks of a slice are begun before the first is finished. Grad
+  // mode, training mode, autocast and parameters are the same in both phases; the pass does not outlive the model.
+  virtual ForwardPass begin_forward(const Batch& batch, uint64_t seed) = 0;
+  Features forward(const Batch& batch, uint64_t seed) { return begin_forward(batch, seed).finish(); }
 
   // One tower alone, for evaluation: images [b,3,H,W] -> [b,d]; tokens [b,L] int64 on the CPU -> [b,d]. No dropout.
   // Here and above, images may lie on the CPU or on the model's device, all else of a batch lies on the CPU; what comes

@@ -8,6 +8,7 @@
 #include <limits>
 #include <numeric>
 #include <unordered_map>
+#include <utility>
 
 #include "launch/error.h"
 
@@ -86,10 +87,7 @@ Groups identity_groups(const at::Tensor& identity) {
   return groups;
 }
 
-std::vector<double> gather_weights(const Labels& labels, const std::vector<int64_t>& rows, Communicator& communicator) {
-  const at::Tensor mine = labels.weight.defined() ? labels.weight.to(at::kDouble).contiguous()
-                                                  : at::empty({labels.identity.size(0)}, at::kDouble);
-  const at::Tensor all = gather_rows(mine, rows, communicator, "loss.weight");
+std::vector<double> check_weights(const at::Tensor& all) {
   const double* data = all.const_data_ptr<double>();
   for (int64_t i = 0; i < all.size(0); ++i) {
     if (data[i] >= 0 && std::isfinite(data[i])) continue;
@@ -101,15 +99,27 @@ std::vector<double> gather_weights(const Labels& labels, const std::vector<int64
 
 }  // namespace
 
-at::Tensor gather_rows(const at::Tensor& local, const std::vector<int64_t>& rows, Communicator& communicator,
-                       const std::string& name) {
-  if (communicator.size() == 1) return local;
-  const TraceSpan span(communicator.trace(), "gather", {"bytes", static_cast<int64_t>(local.nbytes())});
+GatheringRows::GatheringRows(const at::Tensor& local, const std::vector<int64_t>& rows, Communicator& communicator,
+                             const std::string& name)
+    : all_(local) {
+  if (communicator.size() == 1) return;
+  trace_ = communicator.trace();
+  bytes_ = static_cast<int64_t>(local.nbytes());
   std::vector<int64_t> sizes = local.sizes().vec();
   sizes[0] = std::accumulate(rows.begin(), rows.end(), int64_t{0});
-  at::Tensor all = at::empty(sizes, local.options());
-  communicator.all_gather(all, local, rows, name).wait();
-  return all;
+  all_ = at::empty(sizes, local.options());
+  arrival_ = communicator.all_gather(all_, local, rows, name);
+}
+
+at::Tensor GatheringRows::wait() {
+  const TraceSpan span(trace_, "gather", {"bytes", bytes_});
+  arrival_.wait();
+  return std::move(all_);
+}
+
+at::Tensor gather_rows(const at::Tensor& local, const std::vector<int64_t>& rows, Communicator& communicator,
+                       const std::string& name) {
+  return GatheringRows(local, rows, communicator, name).wait();
 }
 
 std::vector<double> sum_shares(const std::vector<double>& shares, bool finite, Communicator& communicator) {
@@ -128,29 +138,46 @@ std::vector<double> sum_shares(const std::vector<double>& shares, bool finite, C
   return values;
 }
 
-GlobalBatch gather_batch(const Labels& labels, const std::vector<int64_t>& widths, Communicator& communicator) {
+GatheringBatch start_batch(const Labels& labels, const std::vector<int64_t>& widths, Communicator& communicator) {
   const at::Tensor shapes = gather_shapes(labels, widths, communicator);
   check_widths(shapes, widths, communicator.rank());
-  GlobalBatch global;
+  GatheringBatch gathering;
   for (int64_t r = 0; r < shapes.size(0); ++r) {
-    global.rows.push_back(shapes.const_data_ptr<int64_t>()[r * shapes.size(1)]);
+    gathering.rows.push_back(shapes.const_data_ptr<int64_t>()[r * shapes.size(1)]);
   }
+  const int64_t columns = std::accumulate(gathering.rows.begin(), gathering.rows.end(), int64_t{0});
+  if (columns == 0) throw DataError("loss: the global batch has no rows; give the objective at least one pair");
+  if (columns > std::numeric_limits<int32_t>::max()) {
+    throw DataError(fmt::format("loss: a global batch of {} rows is beyond 2^31 - 1", columns));
+  }
+  gathering.identity = GatheringRows(labels.identity.contiguous(), gathering.rows, communicator, "loss.identity");
+  gathering.weighted = agree_on_weights(shapes);
+  if (!gathering.weighted) return gathering;
+  const at::Tensor mine = labels.weight.defined() ? labels.weight.to(at::kDouble).contiguous()
+                                                  : at::empty({labels.identity.size(0)}, at::kDouble);
+  gathering.weight = GatheringRows(mine, gathering.rows, communicator, "loss.weight");
+  return gathering;
+}
+
+GlobalBatch finish_batch(GatheringBatch& gathering, int rank) {
+  GlobalBatch global;
+  global.rows = gathering.rows;
   PairBatch& batch = global.batch;
-  batch.rows = labels.identity.size(0);
+  batch.rows = global.rows[static_cast<size_t>(rank)];
   batch.columns = std::accumulate(global.rows.begin(), global.rows.end(), int64_t{0});
-  batch.offset = std::accumulate(global.rows.begin(), global.rows.begin() + communicator.rank(), int64_t{0});
-  if (batch.columns == 0) throw DataError("loss: the global batch has no rows; give the objective at least one pair");
-  if (batch.columns > std::numeric_limits<int32_t>::max()) {
-    throw DataError(fmt::format("loss: a global batch of {} rows is beyond 2^31 - 1", batch.columns));
-  }
+  batch.offset = std::accumulate(global.rows.begin(), global.rows.begin() + rank, int64_t{0});
   batch.pairs = pair_groups(batch.columns);
-  batch.identities =
-      identity_groups(gather_rows(labels.identity.contiguous(), global.rows, communicator, "loss.identity"));
-  batch.weight = agree_on_weights(shapes) ? gather_weights(labels, global.rows, communicator)
-                                          : std::vector<double>(static_cast<size_t>(batch.columns), 1.0);
+  batch.identities = identity_groups(gathering.identity.wait());
+  batch.weight = gathering.weighted ? check_weights(gathering.weight.wait())
+                                    : std::vector<double>(static_cast<size_t>(batch.columns), 1.0);
   batch.weight_sum = std::accumulate(batch.weight.begin(), batch.weight.end(), 0.0);
   if (batch.weight_sum == 0) batch.weight_sum = 1;
   return global;
+}
+
+GlobalBatch gather_batch(const Labels& labels, const std::vector<int64_t>& widths, Communicator& communicator) {
+  GatheringBatch gathering = start_batch(labels, widths, communicator);
+  return finish_batch(gathering, communicator.rank());
 }
 
 }  // namespace muster

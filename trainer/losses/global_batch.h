@@ -1,5 +1,5 @@
 // What the ranks tell each other of a batch before any similarity: who has how many rows, which identities, what
-// weights.
+// weights, and the rows themselves.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,7 +14,26 @@
 
 namespace muster {
 
-// The ranks' rows in rank order. In a world of one that is the tensor itself. Collective.
+// Rows of all ranks on their way to this one.
+class GatheringRows {
+ public:
+  GatheringRows() = default;
+  // Collective. `local` is contiguous and stays as it is until wait() returns.
+  GatheringRows(const at::Tensor& local, const std::vector<int64_t>& rows, Communicator& communicator,
+                const std::string& name);
+
+  // Once: the ranks' rows in rank order; in a world of one the tensor itself. Not collective, but where it blocks is
+  // where this rank waits for the others; recorded as "gather".
+  at::Tensor wait();
+
+ private:
+  at::Tensor all_;
+  Work arrival_;
+  TraceRecorder* trace_ = nullptr;  // null in a world of one
+  int64_t bytes_ = 0;               // of this rank
+};
+
+// The same at once. Collective.
 at::Tensor gather_rows(const at::Tensor& local, const std::vector<int64_t>& rows, Communicator& communicator,
                        const std::string& name);
 
@@ -27,8 +46,24 @@ struct GlobalBatch {
   PairBatch batch;            // without what belongs to one pair of features
 };
 
-// Collective. `widths`: of the features whose losses follow, the same on every rank. CommError if they are not, or if
-// only some ranks have weights; DataError if no rank has a row or a weight is impossible.
+// A batch whose ranks know how many rows each has, and whose identities and weights are on their way; with `texts`, the
+// rows of features that are (LossObjective::begin()), one for each pair that has terms.
+struct GatheringBatch {
+  std::vector<int64_t> rows;  // of each rank
+  GatheringRows identity;
+  bool weighted = false;
+  GatheringRows weight;
+  std::vector<GatheringRows> texts;
+};
+
+// Collective; waits for the numbers of rows. `widths`: of the features whose losses follow, the same on every rank.
+// CommError if they are not, or if only some ranks have weights; DataError if no rank has a row.
+GatheringBatch start_batch(const Labels& labels, const std::vector<int64_t>& widths, Communicator& communicator);
+
+// Waits for identities and weights. DataError if a weight is impossible.
+GlobalBatch finish_batch(GatheringBatch& gathering, int rank);
+
+// Both. Collective.
 GlobalBatch gather_batch(const Labels& labels, const std::vector<int64_t>& widths, Communicator& communicator);
 
 }  // namespace muster

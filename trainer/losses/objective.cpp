@@ -76,19 +76,10 @@ std::vector<std::string> name_terms(const Objective& config) {
   throw std::logic_error("LossObjective::evaluate: " + what);
 }
 
-void check_pair(const FeaturePair& pair, at::ScalarType dtype, at::Device device, const at::Tensor& identity) {
-  if (!pair.image.defined() || !pair.text.defined()) broken("undefined tensor");
-  if (pair.image.dim() != 2 || pair.image.sizes() != pair.text.sizes() || pair.image.size(1) == 0) {
-    broken("image and text are not both [b, d]");
-  }
-  if (pair.image.scalar_type() != dtype || pair.text.scalar_type() != dtype) broken("features differ in dtype");
-  if (pair.image.device() != device || pair.text.device() != device) broken("features are not on " + device.str());
-  if (identity.size(0) != pair.image.size(0)) broken("identity and features differ in rows");
-}
-
-void check_inputs(const Features& local, const Labels& labels, at::Device device) {
-  if (local.pairs.empty()) broken("no pair of features");
-  const at::ScalarType dtype = local.pairs.front().image.scalar_type();
+void check_texts(const Features& texts, const Labels& labels, at::Device device) {
+  if (texts.pairs.empty()) broken("no pair of features");
+  if (!texts.pairs.front().text.defined()) broken("undefined tensor");
+  const at::ScalarType dtype = texts.pairs.front().text.scalar_type();
   if (dtype != at::kFloat && dtype != at::kDouble) broken("features are not float32 or float64");
   if (!labels.identity.defined() || labels.identity.scalar_type() != at::kLong || labels.identity.dim() != 1) {
     broken("identity is not [b] int64");
@@ -97,7 +88,22 @@ void check_inputs(const Features& local, const Labels& labels, at::Device device
                                   !labels.weight.is_floating_point() || !labels.weight.is_cpu())) {
     broken("weight is not [b] floating-point on the CPU");
   }
-  for (const FeaturePair& pair : local.pairs) check_pair(pair, dtype, device, labels.identity);
+  for (const FeaturePair& pair : texts.pairs) {
+    if (!pair.text.defined()) broken("undefined tensor");
+    if (pair.text.dim() != 2 || pair.text.size(1) == 0) broken("text is not [b, d]");
+    if (pair.text.scalar_type() != dtype) broken("features differ in dtype");
+    if (pair.text.device() != device) broken("features are not on " + device.str());
+    if (labels.identity.size(0) != pair.text.size(0)) broken("identity and features differ in rows");
+  }
+}
+
+void check_images(const Features& local) {
+  for (const FeaturePair& pair : local.pairs) {
+    if (!pair.image.defined()) broken("undefined tensor");
+    if (pair.image.sizes() != pair.text.sizes()) broken("image and text are not both [b, d]");
+    if (pair.image.scalar_type() != pair.text.scalar_type()) broken("features differ in dtype");
+    if (pair.image.device() != pair.text.device()) broken("image and text are not on one device");
+  }
 }
 
 }  // namespace
@@ -123,11 +129,25 @@ class LossObjective::Impl {
     if (logit_bias_.leaf().defined()) parameters_.emplace_back("objective.logit_bias", logit_bias_.leaf());
   }
 
-  LossResult evaluate(const Features& local, const Labels& labels, Communicator& communicator) const {
+  GatheringBatch begin(const Features& texts, const Labels& labels, Communicator& communicator) const {
     const at::NoGradGuard no_grad;
-    check_inputs(local, labels, device_.device());
-    return local.pairs.front().image.scalar_type() == at::kDouble ? evaluate_as<double>(local, labels, communicator)
-                                                                  : evaluate_as<float>(local, labels, communicator);
+    check_texts(texts, labels, device_.device());
+    const std::vector<PairTerms> by_pair = terms_by_pair(texts);
+    std::vector<int64_t> widths;
+    for (const PairTerms& terms : by_pair) widths.push_back(texts.pairs[terms.pair].text.size(1));
+    GatheringBatch gathering = start_batch(labels, widths, communicator);
+    for (const PairTerms& terms : by_pair) {
+      const at::Tensor text = texts.pairs[terms.pair].text.contiguous();
+      gathering.texts.emplace_back(text, gathering.rows, communicator, "loss.text");
+    }
+    return gathering;
+  }
+
+  LossResult evaluate(const Features& local, GatheringBatch& gathering, Communicator& communicator) const {
+    const at::NoGradGuard no_grad;
+    check_images(local);
+    return local.pairs.front().image.scalar_type() == at::kDouble ? evaluate_as<double>(local, gathering, communicator)
+                                                                  : evaluate_as<float>(local, gathering, communicator);
   }
 
   bool uses_logit_bias() const { return any_uses(&LossTerm::uses_logit_bias); }
@@ -174,17 +194,16 @@ class LossObjective::Impl {
   }
 
   template <typename T>
-  LossResult evaluate_as(const Features& local, const Labels& labels, Communicator& communicator) const {
+  LossResult evaluate_as(const Features& local, GatheringBatch& gathering, Communicator& communicator) const {
     const std::vector<PairTerms> by_pair = terms_by_pair(local);
     LossResult result;
     result.terms.resize(terms_.size());
     for (const FeaturePair& pair : local.pairs) result.gradient.pairs.push_back({pair.name, {}, {}});
-    std::vector<int64_t> widths;
-    for (const PairTerms& terms : by_pair) widths.push_back(local.pairs[terms.pair].image.size(1));
-    GlobalBatch global = gather_batch(labels, widths, communicator);
+    GlobalBatch global = finish_batch(gathering, communicator.rank());
     ParameterShares shares;
-    for (const PairTerms& terms : by_pair) {
-      evaluate_pair<T>(local.pairs[terms.pair], terms, global, communicator, result, shares);
+    for (size_t i = 0; i < by_pair.size(); ++i) {
+      const at::Tensor columns = gathering.texts[i].wait();
+      evaluate_pair<T>(local.pairs[by_pair[i].pair].image, columns, by_pair[i], global, communicator, result, shares);
     }
     for (size_t i = 0; i < terms_.size(); ++i) result.value += config_of(i).weight() * result.terms[i];
     for (size_t i = 0; i < local.pairs.size(); ++i) {
@@ -205,7 +224,7 @@ class LossObjective::Impl {
   };
 
   template <typename T>
-  void evaluate_pair(const FeaturePair& features, const PairTerms& pair, GlobalBatch& global,
+  void evaluate_pair(const at::Tensor& image, const at::Tensor& columns, const PairTerms& pair, GlobalBatch& global,
                      Communicator& communicator, LossResult& result, ParameterShares& shares) const {
     const LogitParameters logits{std::exp(log_scale_.value()), logit_bias_.value()};
     PairLosses<T> losses;
@@ -218,8 +237,8 @@ class LossObjective::Impl {
       }
       weights.push_back(config_of(term).weight());
     }
-    const PairResult pairs = evaluate_pairs<T>(features.image.contiguous(), features.text.contiguous(), global, losses,
-                                               weights, shape_, device_, communicator);
+    const PairResult pairs =
+        evaluate_pairs<T>(image.contiguous(), columns, global, losses, weights, shape_, device_, communicator);
     result.gradient.pairs[pair.pair].image = pairs.d_image;
     result.gradient.pairs[pair.pair].text = pairs.d_text;
     for (size_t i = 0; i < losses.size(); ++i) {
@@ -247,9 +266,18 @@ LossObjective::LossObjective(const Objective& config, const TileShape& shape, co
     : impl_(std::make_unique<Impl>(config, shape, device)) {}
 LossObjective::~LossObjective() = default;
 
-LossResult LossObjective::evaluate(const Features& local, const Labels& labels, const Progress&,
+LossResult LossObjective::evaluate(const Features& local, const Labels& labels, const Progress& progress,
                                    Communicator& communicator) {
-  return impl_->evaluate(local, labels, communicator);
+  return evaluate(local, labels, progress, begin(local, labels, communicator), communicator);
+}
+
+GatheringBatch LossObjective::begin(const Features& texts, const Labels& labels, Communicator& communicator) const {
+  return impl_->begin(texts, labels, communicator);
+}
+
+LossResult LossObjective::evaluate(const Features& local, const Labels&, const Progress&, GatheringBatch gathering,
+                                   Communicator& communicator) {
+  return impl_->evaluate(local, gathering, communicator);
 }
 
 const std::vector<std::pair<std::string, at::Tensor>>& LossObjective::parameters() const {

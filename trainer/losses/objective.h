@@ -16,6 +16,7 @@
 
 #include "comm/communicator.h"
 #include "trainer/features.h"
+#include "trainer/losses/global_batch.h"
 #include "trainer/losses/losses.pb.h"
 #include "trainer/losses/pair_loss.h"
 #include "trainer/losses/tile_device.h"
@@ -51,6 +52,13 @@ class LossObjective {
   // among the features; DataError if no rank has a row or a sample's weight is impossible; CommError if ranks differ in
   // the features' widths or in whether there are weights.
   LossResult evaluate(const Features& local, const Labels& labels, const Progress& progress,
+                      Communicator& communicator);
+
+  // The same in two parts, between which the images may be encoded. begin() wants names and texts of the features
+  // alone, and starts what travels of them and of the labels; evaluate() waits for it. Texts and labels stay as they
+  // are meanwhile. Both collective; of the errors above, begin() throws all but that of a sample's weight.
+  GatheringBatch begin(const Features& texts, const Labels& labels, Communicator& communicator) const;
+  LossResult evaluate(const Features& local, const Labels& labels, const Progress& progress, GatheringBatch gathering,
                       Communicator& communicator);
 
   // Learnable parameters, 0-dim float32 leaves: "objective.log_scale" and "objective.logit_bias", each if it is

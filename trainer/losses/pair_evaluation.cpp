@@ -157,11 +157,9 @@ NormGradients norm_gradients(const PairLosses<T>& losses, const GlobalBatch& glo
   return gradients;
 }
 
-// `text` are this rank's rows of the engine's columns.
 template <typename T, typename Engine>
-PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tensor& text, GlobalBatch& global,
-                         const PairLosses<T>& losses, const std::vector<double>& weights, const TileShape& shape,
-                         Communicator& communicator) {
+PairResult evaluate_with(Engine& engine, const at::Tensor& image, GlobalBatch& global, const PairLosses<T>& losses,
+                         const std::vector<double>& weights, const TileShape& shape, Communicator& communicator) {
   describe_features(engine, losses, global, communicator);
   const PairBatch& batch = global.batch;
 
@@ -182,9 +180,9 @@ PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tens
   result.values = sum_shares(shares, engine.all_finite(), communicator);
 
   result.d_image = at::empty(image.sizes(), image.options());
-  const at::Tensor d_columns = at::empty({batch.columns, text.size(1)}, text.options());
+  const at::Tensor d_columns = at::empty({batch.columns, image.size(1)}, image.options());
   engine.weigh(tiles, result.d_image, d_columns);
-  result.d_text = communicator.size() == 1 ? d_columns : at::empty(text.sizes(), text.options());
+  result.d_text = communicator.size() == 1 ? d_columns : at::empty(image.sizes(), image.options());
   communicator.reduce_scatter(result.d_text, d_columns, global.rows, "loss.text_gradient").wait();
   const NormGradients norms = norm_gradients(losses, global, communicator);
   engine.rows_backward(0, result.d_image, NormGradients::data(norms.image));
@@ -195,17 +193,16 @@ PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tens
 }  // namespace
 
 template <typename T>
-PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& text, GlobalBatch& global,
+PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& columns, GlobalBatch& global,
                           const PairLosses<T>& losses, const std::vector<double>& weights, const TileShape& shape,
                           const LossDevice& device, Communicator& communicator) {
-  const at::Tensor columns = gather_rows(text, global.rows, communicator, "loss.text");
   if (device.tiles == nullptr) {
     TileEngine<T> engine(image, columns, shape);
-    return evaluate_with(engine, image, text, global, losses, weights, shape, communicator);
+    return evaluate_with(engine, image, global, losses, weights, shape, communicator);
   }
   const bool half = device.half_products && std::is_same_v<T, float>;
   DeviceEngine<T> engine(image, columns, global.batch.offset, shape, *device.tiles, half);
-  return evaluate_with(engine, image, text, global, losses, weights, shape, communicator);
+  return evaluate_with(engine, image, global, losses, weights, shape, communicator);
 }
 
 template PairResult evaluate_pairs(const at::Tensor&, const at::Tensor&, GlobalBatch&, const PairLosses<float>&,

@@ -23,11 +23,11 @@ struct PairResult {
   at::Tensor d_text;   // [b, d]
 };
 
-// image and text [b, d] raw, contiguous, of type T, where `device` computes. Collective. Sets what `global` holds of
-// these features for the losses, until the next evaluation. Afterwards each loss knows this rank's share of its
-// parameters' gradients.
+// image [b, d] and columns [B, d], the texts of all ranks: raw, contiguous, of type T, where `device` computes.
+// Collective. Sets what `global` holds of these features for the losses, until the next evaluation. Afterwards each
+// loss knows this rank's share of its parameters' gradients.
 template <typename T>
-PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& text, GlobalBatch& global,
+PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& columns, GlobalBatch& global,
                           const PairLosses<T>& losses, const std::vector<double>& weights, const TileShape& shape,
                           const LossDevice& device, Communicator& communicator);
 
