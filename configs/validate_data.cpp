@@ -70,6 +70,7 @@ void check_image(const ImageTransformConfig& image, const VisionConfig& size, Ch
 }
 
 void check_text(const TextTransformConfig& text, Checks& checks) {
+  check_probability("data.text.prune", text.prune(), checks);
   check_probability("data.text.delete_words", text.delete_words(), checks);
   check_probability("data.text.mask_tokens", text.mask_tokens(), checks);
   check_probability("data.text.mask_share", text.mask_share(), checks);

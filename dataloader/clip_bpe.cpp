@@ -1,9 +1,9 @@
 #include "dataloader/clip_bpe.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <stdexcept>
 
+#include "dataloader/data_files.h"
 #include "dataloader/text/html_entities.h"
 #include "dataloader/text/text_repair.h"
 #include "dataloader/text/unicode.h"
@@ -70,10 +70,7 @@ std::string ClipBpe::decode(const int64_t* ids, int64_t context) const {
 }
 
 std::string default_merges_path() {
-  constexpr char kName[] = "bpe_simple_vocab_16e6.txt.gz";
-  const std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe").parent_path();
-  const std::filesystem::path built = folder / "share" / kName;
-  return std::filesystem::exists(built) ? built : folder.parent_path() / "share/muster" / kName;
+  return default_data_file("bpe_simple_vocab_16e6.txt.gz");
 }
 
 std::unique_ptr<Tokenizer> make_tokenizer(const TokenizerConfig& config) {

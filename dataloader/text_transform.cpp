@@ -23,14 +23,23 @@ std::vector<std::string_view> cut_words(std::string_view caption) {
 
 }  // namespace
 
+TextTransform::TextTransform(const TextTransformConfig& config, const Tokenizer& tokenizer)
+    : config_(config), tokenizer_(tokenizer) {
+  if (config.prune() > 0) pruner_.emplace(config.tagger());
+}
+
 void TextTransform::encode(std::string_view caption, uint64_t seed, uint64_t position, int64_t* ids,
                            int64_t context) const {
-  if (config_.delete_words() > 0) {
-    tokenizer_.encode(delete_words(caption, seed, position), ids, context);
-  } else {
-    tokenizer_.encode(caption, ids, context);
-  }
+  std::string changed;
+  if (pruner_) caption = changed = prune(caption, seed, position);
+  if (config_.delete_words() > 0) caption = changed = delete_words(caption, seed, position);
+  tokenizer_.encode(caption, ids, context);
   if (config_.mask_tokens() > 0 || config_.mask_one()) mask(seed, position, ids, context);
+}
+
+std::string TextTransform::prune(std::string_view caption, uint64_t seed, uint64_t position) const {
+  KeyedRandom random(seed, position, Purpose::kPruning);
+  return pruner_ && random.next_double() < config_.prune() ? pruner_->prune(caption) : std::string(caption);
 }
 
 std::string TextTransform::delete_words(std::string_view caption, uint64_t seed, uint64_t position) const {

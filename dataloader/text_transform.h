@@ -1,24 +1,29 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "dataloader/caption_pruner.h"
 #include "dataloader/dataloader.pb.h"
 #include "dataloader/tokenizer.h"
 
 namespace muster {
 
-// What training does to captions: word deletion (EDA, Wei and Zou, 2019, arXiv:1901.11196, as TBPS-CLIP uses it), then
-// BERT's token masking as in IRRA (datasets/bases.py) and SEN, with RDE's deletion of tokens. Immutable: any number of
-// threads. The tokenizer must outlive it.
+// What training does to captions: SEN's pruning, word deletion (EDA, Wei and Zou, 2019, arXiv:1901.11196, as TBPS-CLIP
+// uses it), then BERT's token masking as in IRRA (datasets/bases.py) and SEN, with RDE's deletion of tokens. Immutable:
+// any number of threads. The tokenizer must outlive it.
 class TextTransform {
  public:
-  TextTransform(const TextTransformConfig& config, const Tokenizer& tokenizer)
-      : config_(config), tokenizer_(tokenizer) {}
+  // DataError: the config prunes and the tagger's files cannot be read.
+  TextTransform(const TextTransformConfig& config, const Tokenizer& tokenizer);
 
   // Tokenizer::encode() of the changed caption. The choices are a function of (seed, position) only. DataError as
   // there.
   void encode(std::string_view caption, uint64_t seed, uint64_t position, int64_t* ids, int64_t context) const;
+
+  // With probability `prune` what CaptionPruner leaves of it.
+  std::string prune(std::string_view caption, uint64_t seed, uint64_t position) const;
 
   // Each word, cut at ASCII white space, goes with probability delete_words, but one stays, a random one if all would
   // go. The others are joined by single spaces.
@@ -30,6 +35,7 @@ class TextTransform {
  private:
   TextTransformConfig config_;
   const Tokenizer& tokenizer_;
+  std::optional<CaptionPruner> pruner_;
 };
 
 }  // namespace muster

@@ -2,7 +2,7 @@
 # Builds Muster with CUDA and runs the tests that need a GPU, on a machine that has a GPU, a compiler, CMake and the CUDA
 # toolkit, but none of Debian's packages and no way to fetch any: those come as files.
 #
-#   launch/gpu_test.sh --collect DIR                  on Debian 12: what to carry into DIR, .debs and CLIP's merges, at most 64 MiB
+#   launch/gpu_test.sh --collect DIR                  on Debian 12: what to carry into DIR, .debs and data files, at most 64 MiB
 #   launch/gpu_test.sh [--debs DIR] [-DLIBTORCH=DIR]  on the GPU machine: unpack, build in build-cuda, test
 #     --debs DIR        unpacks DIR's packages to build-cuda/prefix (nothing is installed); without it, what is installed counts
 #     -DLIBTORCH=DIR    a LibTorch with its CUDA libraries; without it, that of this machine's python3
@@ -50,10 +50,11 @@ collect_packages() {
   wanted+=" libssl3"  # what libssl-dev links to, in its version
   # shellcheck disable=SC2086
   (cd "$collect" && apt-get download -q $wanted >/dev/null 2>&1) || fail "apt-get could not download the packages"
-  cp .deps/clip/bpe_simple_vocab_16e6.txt.gz "$collect" || fail "CLIP's merges are not here yet; run launch/setup.sh"
+  cp .deps/clip/bpe_simple_vocab_16e6.txt.gz .deps/tagger/en-*.txt "$collect" ||
+    fail "CLIP's merges and the tagger's rules are not here yet; run launch/setup.sh"
   local mib=$(($(du -sb --apparent-size "$collect" | cut -f1) / 1048576))
   [ "$mib" -le "$most_mib" ] || fail "the packages have $mib MiB, more than the $most_mib MiB that can be carried"
-  say "$(ls "$collect"/*.deb | wc -l) packages and CLIP's merges, $mib MiB, in $collect; on the GPU machine: launch/gpu_test.sh --debs $collect"
+  say "$(ls "$collect"/*.deb | wc -l) packages and data files, $mib MiB, in $collect; on the GPU machine: launch/gpu_test.sh --debs $collect"
 }
 
 # unpack FOLDER: the packages of $debs as a tree under FOLDER, usable from there.
@@ -104,12 +105,18 @@ if [ -n "$debs" ]; then
     -DProtobuf_PROTOC_EXECUTABLE="$root/tools/protoc" -DMPI_C_COMPILER="$root/tools/mpicc"
     -DMPIEXEC_EXECUTABLE="$root/tools/mpirun" -DHDF5_ROOT="$root/usr")
 fi
-merges=bpe_simple_vocab_16e6.txt.gz
-if [ ! -e ".deps/clip/$merges" ]; then
-  [ -e "$debs/$merges" ] || fail "CLIP's merges are not here: carry what --collect put beside the packages"
-  mkdir -p .deps/clip
-  cp "$debs/$merges" .deps/clip/
-fi
+# carried FOLDER FILE...: into .deps/FOLDER what --collect put beside the packages.
+carried() {
+  local folder=.deps/$1 file
+  shift
+  mkdir -p "$folder"
+  for file in "$@"; do
+    [ ! -e "$folder/$file" ] || continue
+    cp "$debs/$file" "$folder" || fail "$file is not here: carry what --collect put beside the packages"
+  done
+}
+carried clip bpe_simple_vocab_16e6.txt.gz
+carried tagger en-lexicon.txt en-morphology.txt en-context.txt
 
 say "building build-cuda"
 cmake --preset cuda --log-level=NOTICE "${cmake_arguments[@]}"

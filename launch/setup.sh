@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what Muster needs and is not here yet: Debian packages (root or sudo), LibTorch from its PyPI wheel and
-# CLIP's BPE merges. Everything that is not a Debian package goes to .deps/ in the tree, which git ignores.
+# CLIP's BPE merges and the tagger's rules. Everything that is not a Debian package goes to .deps/ in the tree, which git ignores.
 # Safe to run again: what is present and right is kept, what is damaged is fetched anew.
 #
 # Without root and sudo, or on another Linux, it installs no packages: it names the tools that are missing, and CMake then
@@ -38,6 +38,8 @@ clip_wheels="
 open_clip_torch 2.32.0 80b35b43e37afc2b6173aa5ab0ad68744ab3a3211e624f72dfe743a162707637"
 merges=.deps/clip/bpe_simple_vocab_16e6.txt.gz
 merges_sha256=924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a
+tagger_wheels="
+textblob 0.20.1 f957699169a3e7b9a03a504883111b7b6973679496b9af959db2f74ee2449977"
 python_packages=(numpy==2.2.6 h5py==3.14.0 pillow==11.3.0 tensorboard==2.20.0 safetensors==0.6.2 ftfy==6.3.1 regex==2025.9.18)
 
 say() { printf '[setup] %s\n' "$*"; }
@@ -133,6 +135,20 @@ install_merges() {
   rm -rf "$folder"
 }
 
+install_tagger() {
+  local stamp=.deps/tagger/complete
+  [ "$(cat "$stamp" 2>/dev/null)" != "$tagger_wheels" ] || return 0
+  local folder=.deps/incoming-tagger
+  rm -rf .deps/tagger "$folder"
+  mkdir -p "$folder/wheels" "$folder/files"
+  fetch_wheels "$folder/wheels" "$tagger_wheels"
+  unzip -q -j "$folder"/wheels/textblob-*.whl textblob/en/en-lexicon.txt textblob/en/en-morphology.txt textblob/en/en-context.txt \
+    -d "$folder/files"
+  printf '%s' "$tagger_wheels" >"$folder/files/complete"
+  mv "$folder/files" .deps/tagger
+  rm -rf "$folder"
+}
+
 install_test_python() {
   local stamp=.deps/test-python/complete
   [ "$(cat "$stamp" 2>/dev/null)" != "${python_packages[*]}" ] || return 0
@@ -155,4 +171,5 @@ else
   install_libtorch
 fi
 install_merges
+install_tagger
 [ "$tests" -eq 0 ] || install_test_python

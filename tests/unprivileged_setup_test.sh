@@ -11,9 +11,10 @@ trap 'rm -rf "$folder"' EXIT
 mkdir -p "$folder/tree/launch" "$folder/tree/.deps/clip" "$folder/bin" "$folder/libtorch/lib"
 cp "$source_dir/launch/setup.sh" "$folder/tree/launch/"
 cp "$source_dir/.deps/clip/bpe_simple_vocab_16e6.txt.gz" "$folder/tree/.deps/clip/"
+cp -r "$source_dir/.deps/tagger" "$folder/tree/.deps/"
 touch "$folder/libtorch/lib/libtorch_cpu.so"
 printf '#!/bin/sh\nexit 1\n' >"$folder/bin/dpkg-query"   # nothing is installed
-for tool in c++ cmake ninja unzip python3 protoc mpirun git apt-get bash dirname id uname mkdir sha256sum rm env tail grep cut; do
+for tool in c++ cmake ninja unzip python3 protoc mpirun git apt-get bash dirname id uname mkdir sha256sum rm env tail grep cut cat; do
   ln -s "$(PATH=/usr/bin:/bin command -v "$tool")" "$folder/bin/$tool"
 done
 chmod -R a+rX "$folder"; chmod +x "$folder/bin/dpkg-query"; chown -R 65534:65534 "$folder/tree"

@@ -147,5 +147,34 @@ TEST(TextTransform, ChoicesDependOnSeedAndPositionOnly) {
   EXPECT_LT(same, 3);
 }
 
+TEST(TextTransform, CaptionsArePrunedWithTheirProbability) {
+  TextTransformConfig config;
+  config.set_prune(0.2);
+  const TextTransform transform(config, kTokenizer);
+  const std::string caption = "the man is wearing a red coat", kept = "man red coat";
+  int pruned = 0;
+  for (uint64_t position = 0; position < 5000; ++position) {
+    const std::string one = transform.prune(caption, 5, position);
+    EXPECT_EQ(one, transform.prune(caption, 5, position));
+    ASSERT_TRUE(one == caption || one == kept) << one;
+    pruned += one == kept;
+  }
+  EXPECT_NEAR(pruned, 1000, 100);
+}
+
+// Words are deleted from what pruning left, and the others are as they were.
+TEST(TextTransform, PrunesBeforeItDeletes) {
+  TextTransformConfig config;
+  config.set_prune(1);
+  config.set_delete_words(0.5);
+  const TextTransform transform(config, kTokenizer);
+  std::vector<int64_t> ids(12), expected(12);
+  for (uint64_t position = 0; position < 50; ++position) {
+    transform.encode("the man is wearing a red coat", 5, position, ids.data(), 12);
+    kTokenizer.encode(transform.delete_words("man red coat", 5, position), expected.data(), 12);
+    EXPECT_EQ(ids, expected);
+  }
+}
+
 }  // namespace
 }  // namespace muster

@@ -1,0 +1,26 @@
+// A caption without the words that say nothing of what is seen: the text augmentation of SEN (Semantic-Enhanced
+// Network, Neural Networks 184, 2025).
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "dataloader/text/brill_tagger.h"
+
+namespace muster {
+
+// Immutable: any number of threads.
+class CaptionPruner {
+ public:
+  // The folder of the tagger's files; empty: that of the running program. DataError as BrillTagger's.
+  explicit CaptionPruner(const std::string& folder);
+
+  // The nouns, adjectives and personal and possessive pronouns (NN*, JJ*, PRP*), joined by spaces; the whole caption if
+  // there is none.
+  std::string prune(std::string_view caption) const;
+
+ private:
+  BrillTagger tagger_;
+};
+
+}  // namespace muster
