@@ -66,6 +66,7 @@ unpack() {
   for deb in "$debs"/*.deb; do dpkg -x "$deb" "$root"; done
   # Paths that packages have written down.
   find "$root/usr" \( -name '*.pc' -o -path '*/bin/h5cc' \) -type f -exec sed -i "s#\(=\"\?\)/usr#\1$root/usr#" {} +
+  sed -i "s#/usr/share/glog#$root&#" "$root"/usr/lib/x86_64-linux-gnu/cmake/glog/glog-modules.cmake
   # Links that a package's installation would make, and programs that find their libraries.
   for tool in protoc:protoc mpicc:opal_wrapper mpirun:orterun pkg-config:pkgconf; do
     printf '#!/bin/bash\nLD_LIBRARY_PATH=%s exec -a %s %s/usr/bin/%s "$@"\n' \
@@ -103,7 +104,8 @@ if [ -n "$debs" ]; then
   rpath="-Wl,--disable-new-dtags,-rpath,${libraries//:/,-rpath,}"
   cmake_arguments+=(-DCMAKE_PREFIX_PATH="$root/usr" -DCMAKE_EXE_LINKER_FLAGS="$rpath"
     -DProtobuf_PROTOC_EXECUTABLE="$root/tools/protoc" -DMPI_C_COMPILER="$root/tools/mpicc"
-    -DMPIEXEC_EXECUTABLE="$root/tools/mpirun" -DHDF5_ROOT="$root/usr")
+    -DMPIEXEC_EXECUTABLE="$root/tools/mpirun" -DHDF5_ROOT="$root/usr"
+    -DPKG_CONFIG_EXECUTABLE="$root/tools/pkg-config")
 fi
 # carried FOLDER FILE...: into .deps/FOLDER what --collect put beside the packages.
 carried() {
