@@ -14,6 +14,7 @@
 #include "comm/host_board.h"
 #include "comm/mpi_progress.h"
 #include "comm/rank_order_reduce.h"
+#include "comm/tensor_bytes.h"
 #include "comm/traffic.h"
 #include "comm/watchdog.h"
 #include "launch/error.h"
@@ -39,18 +40,8 @@ struct Cut {
   std::vector<int> begins;
 };
 
-int64_t row_bytes_of(const at::Tensor& tensor) {
-  const auto sizes = tensor.sizes().slice(1);
-  return static_cast<int64_t>(tensor.element_size()) *
-         std::accumulate(sizes.begin(), sizes.end(), int64_t{1}, std::multiplies<int64_t>());
-}
-
 at::Tensor scratch(int64_t bytes) {
   return at::empty({bytes}, at::kByte);
-}
-
-char* bytes_at(const at::Tensor& tensor, int64_t offset) {
-  return static_cast<char*>(tensor.data_ptr()) + offset;
 }
 
 class MpiWork final : public Work::State {

@@ -16,24 +16,15 @@
 #include "comm/nccl_communicator.h"
 #include "comm/nccl_progress_cuda.h"
 #include "comm/reduce_in_order_cuda.h"
+#include "comm/tensor_bytes.h"
 #include "comm/traffic.h"
 #include "launch/error.h"
 
 namespace muster {
 namespace {
 
-int64_t bytes_of_row(const at::Tensor& tensor) {
-  const auto sizes = tensor.sizes().slice(1);
-  return static_cast<int64_t>(tensor.element_size()) *
-         std::accumulate(sizes.begin(), sizes.end(), int64_t{1}, std::multiplies<int64_t>());
-}
-
 int64_t rows_before(const std::vector<int64_t>& rows, int rank) {
   return std::accumulate(rows.begin(), rows.begin() + rank, int64_t{0});
-}
-
-char* bytes_at(const at::Tensor& tensor, int64_t offset) {
-  return static_cast<char*>(tensor.data_ptr()) + offset;
 }
 
 // NCCL's signatures differ by library only in what they add: a newer one keeps what an older one had.
@@ -218,7 +209,7 @@ Work NcclCommunicator::do_all_gather(const at::Tensor& output, const at::Tensor&
                                      const std::vector<int64_t>& rows, const std::string& name) {
   if (output.is_cpu()) return host_->all_gather(output, input, rows, name);
   return start({output, input}, static_cast<int64_t>(input.nbytes()), [&](const NcclOperation& operation) {
-    const int64_t row_bytes = bytes_of_row(output);
+    const int64_t row_bytes = row_bytes_of(output);
     const auto mine = rows[static_cast<size_t>(rank())];
     if (std::all_of(rows.begin(), rows.end(), [mine](int64_t n) { return n == mine; })) {
       return gather_equal(operation, input.data_ptr(), output.data_ptr(), mine * row_bytes);
@@ -243,7 +234,7 @@ Work NcclCommunicator::do_reduce_scatter(const at::Tensor& output, const at::Ten
                                          const std::vector<int64_t>& rows, const std::string& name) {
   if (input.is_cpu()) return host_->reduce_scatter(output, input, rows, name);
   return start({output, input}, static_cast<int64_t>(input.nbytes()), [&](const NcclOperation& operation) {
-    const int64_t row_elements = bytes_of_row(input) / static_cast<int64_t>(input.element_size());
+    const int64_t row_elements = row_bytes_of(input) / static_cast<int64_t>(input.element_size());
     std::vector<int64_t> counts;
     for (const int64_t n : rows) counts.push_back(n * row_elements);
     exchange_and_reduce(operation, input.scalar_type(), ReduceOp::kSum, bytes_at(input, 0), bytes_at(output, 0),
@@ -266,7 +257,7 @@ Work NcclCommunicator::do_all_to_all(const at::Tensor& output, const at::Tensor&
                                      const std::string& name) {
   if (input.is_cpu()) return host_->all_to_all(output, input, send_rows, receive_rows, name);
   return start({output, input}, static_cast<int64_t>(input.nbytes()), [&](const NcclOperation& operation) {
-    const int64_t row_bytes = bytes_of_row(input);
+    const int64_t row_bytes = row_bytes_of(input);
     const auto in_bytes = [row_bytes](std::vector<int64_t> rows) {
       for (int64_t& n : rows) n *= row_bytes;
       return rows;
