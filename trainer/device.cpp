@@ -73,4 +73,8 @@ at::Device choose_device(TrainConfig::Device wanted, const Process& process) {
   return device;
 }
 
+void synchronise(at::Device device) {
+  if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+}
+
 }  // namespace muster

@@ -17,4 +17,7 @@ namespace muster {
 // NCCL_HOSTID tells NCCL that ranks on one GPU are different hosts: then they share), a GPU that LibTorch cannot use.
 at::Device choose_device(TrainConfig::Device wanted, const Process& process);
 
+// Returns once all that this process has given the device to do is done: for measuring.
+void synchronise(at::Device device);
+
 }  // namespace muster

@@ -20,12 +20,14 @@
 #include "launch/error.h"
 #include "launch/process.h"
 #include "trainer/commands/bench_data.h"
+#include "trainer/commands/bench_device.h"
 #include "trainer/commands/bench_retrieval.h"
 #include "trainer/commands/commands.h"
-#include "trainer/commands/matrix_rate.h"
 #include "trainer/commands/resident_memory.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/commands/stopwatch.h"
+#include "trainer/device.h"
+#include "trainer/device_memory.h"
 #include "trainer/losses/objective.h"
 
 namespace muster {
@@ -40,13 +42,18 @@ struct BenchArguments {
   int threads = 0;
   int runs = 5;
   std::string objective = "term { info_nce { positives: IDENTITY } }";
+  std::string device = "AUTO";
+  bool half = false;
+  double memory_limit = 0;
 };
 
-Features draw_features(int64_t batch, int64_t width) {
+Features draw_features(int64_t batch, int64_t width, at::Device device) {
   at::Generator generator = at::detail::createCPUGenerator(1);
   Features features;
   features.pairs.push_back(
       {"global", at::randn({batch, width}, generator, at::kFloat), at::randn({batch, width}, generator, at::kFloat)});
+  features.pairs[0].image = features.pairs[0].image.to(device);
+  features.pairs[0].text = features.pairs[0].text.to(device);
   return features;
 }
 
@@ -57,7 +64,7 @@ class BareProducts {
   BareProducts(const Features& features, int64_t batch)
       : image_(features.pairs[0].image),
         text_(features.pairs[0].text),
-        slab_(at::empty({std::min(batch, kSlab), batch}, at::kFloat)),
+        slab_(at::empty({std::min(batch, kSlab), batch}, image_.options())),
         d_image_(at::empty_like(image_)),
         d_text_(at::empty_like(text_)) {}
 
@@ -94,7 +101,14 @@ void bench_loss(const BenchArguments& arguments, Process& process) {
     throw ConfigError(fmt::format("--objective: '{}' is no objective; give its terms, such as term {{ sdm {{ }} }}",
                                   arguments.objective));
   }
-  LossObjective objective(config);
+  TrainConfig::Device wanted = TrainConfig::AUTO;
+  TrainConfig::Device_Parse(arguments.device, &wanted);
+  const at::Device device = choose_device(wanted, process);
+  limit_memory(device, arguments.memory_limit);
+  if (arguments.half && device.is_cpu()) {
+    throw ConfigError("--half: products in float16 are a GPU's, and this is computed on the CPU; leave it out");
+  }
+  LossObjective objective(config, loss_device(device, arguments.half));
   LocalCommunicator local;
   const auto evaluate = [&](const Features& features, const Labels& labels) {
     objective.evaluate(features, labels, {}, local);
@@ -102,43 +116,50 @@ void bench_loss(const BenchArguments& arguments, Process& process) {
   at::Generator generator = at::detail::createCPUGenerator(2);
   Labels labels;
   labels.identity = at::randint(std::max<int64_t>(1, arguments.batch / 2), {arguments.batch}, generator, at::kLong);
-  const Features features = draw_features(arguments.batch, arguments.width);
+  const Features features = draw_features(arguments.batch, arguments.width, device);
 
   Labels few;
   few.identity = labels.identity.narrow(0, 0, std::min<int64_t>(arguments.batch, 64));
-  evaluate(draw_features(few.identity.size(0), arguments.width), few);  // threads and code pages are not the loss's
+  evaluate(draw_features(few.identity.size(0), arguments.width, device),
+           few);  // threads and code pages are not the loss's
   const double gradients = 2.0 * static_cast<double>(arguments.batch * arguments.width) * sizeof(float) / (1 << 20);
   const double peak = peak_growth_mib([&] { evaluate(features, labels); });
+  reset_peak_memory(device);
+  evaluate(features, labels);
+  const std::string memory = describe_device_memory(device);
 
   BareProducts products(features, arguments.batch);
   products.run();
   std::vector<double> loss_wall, loss_cpu, bare_wall, bare_cpu, ratios;
   for (int run = 0; run < arguments.runs; ++run) {
-    const Seconds bare = time_of([&] { products.run(); });
-    const Seconds loss = time_of([&] { evaluate(features, labels); });
+    const Seconds bare = device_time_of(device, [&] { products.run(); });
+    const Seconds loss = device_time_of(device, [&] { evaluate(features, labels); });
     loss_wall.push_back(loss.wall);
     loss_cpu.push_back(loss.cpu);
     bare_wall.push_back(bare.wall);
     bare_cpu.push_back(bare.cpu);
     ratios.push_back(loss.cpu / bare.cpu);
   }
-  const double rate = matrix_rate();
+  const std::vector<NamedRate> rates = matrix_rates(device, at::kFloat);
   const auto size = static_cast<double>(arguments.batch);
   const double flop = 8.0 * size * size * static_cast<double>(arguments.width);
-  fmt::print("loss of {} pairs of width {}, float32, {} threads, medians of {} interleaved runs: {}\n", arguments.batch,
-             arguments.width, at::get_num_threads(), arguments.runs, arguments.objective);
-  fmt::print("{:<24} {:>12} {:>12} {:>10} {:>14}\n", "", "wall s", "cpu s", "GFLOP/s", "of products");
+  fmt::print("loss of {} pairs of width {}, float32{}, {}, medians of {} interleaved runs: {}\n", arguments.batch,
+             arguments.width, arguments.half ? " by float16 products" : "",
+             device.is_cpu() ? fmt::format("{} threads", at::get_num_threads()) : device.str(), arguments.runs,
+             arguments.objective);
+  fmt::print("{:<24} {:>12} {:>12}\n", "", "wall s", "cpu s");
   for (const auto& [what, wall, cpu] :
        {std::tuple("evaluate", &loss_wall, &loss_cpu), std::tuple("four bare products", &bare_wall, &bare_cpu)}) {
     const double reached = flop / median(*wall);
-    fmt::print("{:<24} {:>12.4f} {:>12.4f} {:>10.1f} {:>12.1f} %\n", what, median(*wall), median(*cpu), 1e-9 * reached,
-               100 * reached / rate);
+    fmt::print("{:<24} {:>12.4f} {:>12.4f} {}\n", what, median(*wall), median(*cpu), rate_and_shares(reached, rates));
   }
   fmt::print("{:<24} {:>12.3f} {:>12.3f}\n", "ratio", median(loss_wall) / median(bare_wall), median(ratios));
-  fmt::print(
-      "products: {:.1f} GFLOP/s of large square ones here; a loss makes four of its own size, three where all pairs "
-      "are one tile\n",
-      1e-9 * rate);
+  for (const NamedRate& rate : rates) {
+    fmt::print("products in {}: {:.1f} GFLOP/s of large square ones here\n", rate.name, 1e-9 * rate.flops);
+  }
+  fmt::print("a loss makes four of its own size, three where all pairs are one tile\n");
+  if (!memory.empty()) fmt::print("GPU: {}\n", memory);
+  if (!device.is_cpu()) return;
   fmt::print("peak memory {:.1f} MiB: {:.1f} MiB the two gradients, {:.1f} MiB beyond (rise of VmHWM over VmRSS)\n",
              peak, gradients, peak - gradients);
 }
@@ -162,6 +183,11 @@ void add_bench_command(CLI::App& app, Process& process) {
       ->capture_default_str();
   loss->add_option("--threads", arguments->threads, "Threads; 0: all cores")->check(CLI::Range(0, 1024));
   loss->add_option("--runs", arguments->runs, "Runs of each")->check(CLI::Range(1, 1000))->capture_default_str();
+  loss->add_option("--device", arguments->device, "AUTO, CPU or CUDA, as train.device")
+      ->check(CLI::IsMember({"AUTO", "CPU", "CUDA"}))
+      ->capture_default_str();
+  loss->add_flag("--half", arguments->half, "Products in float16, as train.precision=BF16 has them on a GPU");
+  add_memory_limit(*loss, arguments->memory_limit);
   loss->add_option("--objective", arguments->objective, "Its terms, in protobuf text format")->capture_default_str();
   loss->callback([arguments, &process] { bench_loss(*arguments, process); });
 }

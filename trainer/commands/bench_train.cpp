@@ -17,10 +17,14 @@
 #include "configs/load.h"
 #include "launch/error.h"
 #include "launch/process.h"
+#include "trainer/chunk_search.h"
+#include "trainer/commands/bench_device.h"
 #include "trainer/commands/commands.h"
-#include "trainer/commands/matrix_rate.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/commands/stopwatch.h"
+#include "trainer/device.h"
+#include "trainer/device_memory.h"
+#include "trainer/host_memory.h"
 #include "trainer/replica.h"
 #include "trainer/step.h"
 #include "trainer/step_cost.h"
@@ -39,6 +43,7 @@ struct BenchTrainArguments {
   int64_t caption_tokens = 0;
   int threads = 0;
   int steps = 20;
+  double memory_limit = 0;
 };
 
 int64_t caption_tokens(const ModelConfig& model, const BenchTrainArguments& arguments) {
@@ -71,15 +76,14 @@ double sum_over_ranks(double value, Communicator& communicator) {
 }
 
 // Each row: what a second does, and what share that is of all ranks' matrix products at once.
-void print_rates(const StepFlop& flop, int ranks, double seconds, double matrix_flops) {
-  const auto print = [&](const char* what, double count) {
-    const double rate = ranks * count / seconds;
-    fmt::print("{:<36} {:>10.1f} GFLOP/s {:>7.1f} %\n", what, 1e-9 * rate, 100 * rate / matrix_flops);
+void print_rates(const StepFlop& flop, int ranks, double seconds, const std::vector<NamedRate>& products) {
+  const auto print = [&](const std::string& what, double rate) {
+    fmt::print("{:<36} {}\n", what, rate_and_shares(rate, products));
   };
-  fmt::print("{:<36} {:>10.1f} GFLOP/s {:>7.1f} %\n", "matrix products alone", 1e-9 * matrix_flops, 100.0);
-  print("the step", flop.sum());
-  print("encoders, each forward once", flop.forward + flop.backward);
-  print("loss", flop.loss);
+  for (const NamedRate& rate : products) print("matrix products alone, " + rate.name, rate.flops);
+  print("the step", ranks * flop.sum() / seconds);
+  print("encoders, each forward once", ranks * (flop.forward + flop.backward) / seconds);
+  print("loss", ranks * flop.loss / seconds);
 }
 
 void bench_train(const BenchTrainArguments& arguments, Process& process) {
@@ -87,9 +91,14 @@ void bench_train(const BenchTrainArguments& arguments, Process& process) {
                                                     : load_run_config(arguments.config, arguments.overrides);
   const TrainConfig& train = config.train();
   start_computing(process, arguments.threads);
-  const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm());
+  const int64_t host_memory = available_host_memory() / process.local_size();
+  const at::Device device = choose_device(train.device(), process);
+  limit_memory(device, arguments.memory_limit);
+  const bool bf16 = train.precision() == TrainConfig::BF16;
+  const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm(), device);
   const std::shared_ptr<Model> model = make_model(config.model(), train.seed());
-  LossObjective objective(config.objective());
+  model->to(device);
+  LossObjective objective(config.objective(), loss_device(device, bf16));
   const NamedParameters trainable = take_trainable(*model, objective, train.optimizer());
   Optimizer optimizer(trainable, train.optimizer(), model->layers_above());
   GradientReducer reducer(trainable, *communicator, config.comm().bucket_bytes());
@@ -99,29 +108,39 @@ void bench_train(const BenchTrainArguments& arguments, Process& process) {
   job.settings.train.set_global_batch(arguments.batch * process.world_size());
   job.world = process.world_size();
   job.caption_tokens = caption_tokens(config.model(), arguments);
-  const Batch batch = draw_batch(config.model(), arguments.batch, job.caption_tokens, process.rank());
+  Batch batch = draw_batch(config.model(), arguments.batch, job.caption_tokens, process.rank());
+  batch.images = batch.images.to(device);
   model->train();
+  if (train.chunk() == kAutoChunk) {
+    const int64_t chunk = find_chunk(step, job, device, host_memory, *communicator);
+    step.set_chunk(chunk);
+    job.settings.train.set_chunk(chunk);
+  }
+  reset_peak_memory(device);
 
   std::vector<double> wall, cpu;
   for (int i = 0; i < kWarmUp + arguments.steps; ++i) {
     communicator->barrier("step");
-    const Seconds seconds = time_of([&] { step.run(batch, {i, 0}, 1); });
+    const Seconds seconds = device_time_of(device, [&] { step.run(batch, {i, 0}, 1); });
     if (i < kWarmUp) continue;
     wall.push_back(seconds.wall);
     cpu.push_back(seconds.cpu);
   }
+  const std::string memory = describe_device_memory(device);
   communicator->barrier("matrix rate");
-  const bool bf16 = train.precision() == TrainConfig::BF16;
-  const double matrix_flops = sum_over_ranks(matrix_rate(bf16 ? at::kBFloat16 : at::kFloat), *communicator);
+  std::vector<NamedRate> products = matrix_rates(device, bf16 ? at::kBFloat16 : at::kFloat);
+  for (NamedRate& rate : products) rate.flops = sum_over_ranks(rate.flops, *communicator);
   if (process.rank() != 0) return;
   const double median_wall = median(wall);
   fmt::print(
-      "{} ranks x {} threads, batch {} a rank: median of {} steps {:.4f} s ({:.1f} samples/s), least {:.4f} s, "
+      "{} ranks x {}, batch {} a rank: median of {} steps {:.4f} s ({:.1f} samples/s), least {:.4f} s, "
       "processor time of rank 0 {:.4f} s a step\n",
-      process.world_size(), at::get_num_threads(), arguments.batch, arguments.steps, median_wall,
+      process.world_size(), device.is_cpu() ? fmt::format("{} threads", at::get_num_threads()) : "one GPU",
+      arguments.batch, arguments.steps, median_wall,
       static_cast<double>(process.world_size()) * static_cast<double>(arguments.batch) / median_wall,
       *std::min_element(wall.begin(), wall.end()), median(cpu));
-  print_rates(step_flop(job, 0), process.world_size(), median_wall, matrix_flops);
+  print_rates(step_flop(job, 0), process.world_size(), median_wall, products);
+  if (!memory.empty()) fmt::print("GPU of rank 0: {}\n", memory);
 }
 
 }  // namespace
@@ -143,6 +162,7 @@ void add_bench_train(CLI::App& bench, Process& process) {
   command->add_option("--steps", arguments->steps, "Steps measured")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
+  add_memory_limit(*command, arguments->memory_limit);
   command->callback([arguments, &process] { bench_train(*arguments, process); });
 }
 
