@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "configs/number_words.h"
 #include "configs/override.h"
 #include "configs/strict_parser.h"
 #include "configs/validate.h"
@@ -58,7 +59,7 @@ std::vector<std::string> resolve_and_check(RunConfig& config) {
 RunConfig parse_run_config(const std::string& text, const std::string& name,
                            const std::vector<std::string>& overrides) {
   RunConfig config;
-  std::vector<std::string> problems = parse_strictly(text, name, config);
+  std::vector<std::string> problems = parse_strictly(words_to_numbers(text), name, config);
   const std::vector<std::string> wrong_overrides = apply_overrides(overrides, config);
   problems.insert(problems.end(), wrong_overrides.begin(), wrong_overrides.end());
   refuse_if_any(problems);
@@ -76,6 +77,7 @@ std::string print_run_config(const RunConfig& config) {
   google::protobuf::TextFormat::Printer printer;
   printer.SetUseShortRepeatedPrimitives(true);
   printer.SetUseUtf8StringEscaping(true);
+  print_words(printer);
   std::string text;
   printer.PrintToString(config, &text);
   return text;

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "configs/field_names.h"
+#include "configs/number_words.h"
 #include "configs/strict_parser.h"
 #include "launch/error.h"
 
@@ -113,7 +114,7 @@ class Override {
     const pb::Reflection& reflection = *message.GetReflection();
     if (!field.is_repeated()) {
       reflection.ClearField(&message, &field);
-      return parse_value(message, field, value_);
+      return parse_value(message, field, word_to_number(field, value_));
     }
     if (index < 0) return set_list(message, field);
     check_index(message, field, index);

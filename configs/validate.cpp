@@ -11,6 +11,7 @@
 
 #include "configs/validate_data.h"
 #include "launch/checks.h"
+#include "trainer/chunk_search.h"
 #include "trainer/heads/masked_words.h"
 #include "trainer/losses/objective.h"
 #include "trainer/references/reference_bank.h"
@@ -120,7 +121,8 @@ void check_init(const InitConfig& init, Checks& checks) {
 
 void check_train(const TrainConfig& train, Checks& checks) {
   checks.at_least<int64_t>(2, "train.global_batch", train.global_batch(), "a contrastive loss needs another pair");
-  checks.at_least<int64_t>(0, "train.chunk", train.chunk(), "0: all rows at once");
+  checks.require(train.chunk() >= 0 || train.chunk() == kAutoChunk, "train.chunk", train.chunk(),
+                 "0 (all rows at once) or more, or AUTO");
   check_length(train, checks);
   check_optimizer(train.optimizer(), checks);
   check_schedule(train, checks);

@@ -1,4 +1,5 @@
 // muster: trains image-text retrieval models on one machine or a cluster. See README.md.
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <unistd.h>
 #include <CLI/CLI.hpp>
@@ -101,6 +102,10 @@ int main(int argc, char** argv) {
     return muster::run(argc, argv, process);
   } catch (const muster::Error& error) {
     return muster::fail(process, error.exit_code(), error.what());
+  } catch (const c10::OutOfMemoryError&) {  // outside training steps, which name a chunk
+    return muster::fail(process, muster::ExitCode::kBadInput,
+                        "the GPU has no memory left: lower train.evaluation.batch or the model's sizes, or set "
+                        "train.device to CPU");
   } catch (const std::bad_alloc&) {
     return muster::fail_on_exception(process, "can't allocate memory");
   } catch (const std::system_error& error) {  // a full disk behind standard output, no more threads

@@ -2,6 +2,8 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/zeros_like.h>
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -86,6 +88,14 @@ void require_finite(const LossResult& loss, const Progress& progress) {
       fmt::format("step {}: the loss is not finite; nothing was changed since the step before. Lower "
                   "train.optimizer.rate or set train.clip_norm, and train anew or from a checkpoint",
                   progress.step + 1));
+}
+
+std::string no_memory_left(at::Device device, int64_t chunk, int64_t rows) {
+  const int64_t made = chunk > 0 ? std::min(chunk, rows) : rows;
+  const std::string where = device.is_cpu() ? "this host" : fmt::format("GPU {}", static_cast<int>(device.index()));
+  return fmt::format("{} has no memory left for chunks of {} (of {} rows a rank): {}", where, made, rows,
+                     made > 1 ? fmt::format("set train.chunk={}, which changes no result", (made + 1) / 2)
+                              : "one row is the least; take a smaller model, or train.precision=BF16");
 }
 
 // Sends dL/dfeatures of these rows, and the heads' loss of them (may be undefined), back through the chunk's graphs at
@@ -254,7 +264,30 @@ void TrainingStep::finish_heads(LossResult& loss) {
   if (d_references.defined()) references_->add_row_gradients(d_references);
 }
 
+void TrainingStep::rehearse(const Batch& rows) {
+  const Features features = forward_again(rows);
+  Features gradient;
+  for (const FeaturePair& pair : features.pairs) {
+    gradient.pairs.push_back({pair.name, at::zeros_like(pair.image), at::zeros_like(pair.text)});
+  }
+  at::Tensor head_loss;
+  if (heads_ != nullptr) {
+    const Bf16Scope precision(options_.bf16, device_.type());
+    head_loss = heads_->rehearse(rows, at::zeros_like(gradient.pairs[0].text), options_.seed);
+  }
+  backward(features, gradient, head_loss, {0, rows.size()});
+  reducer_.zero();
+}
+
 StepResult TrainingStep::run(const Batch& batch, const Progress& progress, double rate_factor) {
+  try {
+    return run_in_memory(batch, progress, rate_factor);
+  } catch (const c10::OutOfMemoryError&) {
+    throw ConfigError(no_memory_left(device_, options_.chunk, batch.size()));
+  }
+}
+
+StepResult TrainingStep::run_in_memory(const Batch& batch, const Progress& progress, double rate_factor) {
   const StepResult result = compute_gradients(batch, progress);
   if (!std::isfinite(result.gradient_norm)) {
     throw NonFiniteError(

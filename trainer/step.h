@@ -50,13 +50,21 @@ class TrainingStep {
   std::vector<std::string> term_names() const;
 
   // Collective. NonFiniteError, on every rank and before any parameter has changed, if the loss or the gradient is not
-  // finite.
+  // finite. ConfigError, on the rank that has it, if the device's memory is too small: it names the next chunk.
   StepResult run(const Batch& batch, const Progress& progress, double rate_factor);
+
+  // Rows per forward from now on; 0: all at once.
+  void set_chunk(int64_t rows) { options_.chunk = rows; }
+
+  // Forward and backward of these rows as one chunk, without losses and collectives: c10::OutOfMemoryError where they
+  // do not fit. Gradients are zeros afterwards, all else is as before.
+  void rehearse(const Batch& rows);
 
   // The same without the optimizer: parameters keep their values, gradients hold the sum over ranks. For tests.
   StepResult compute_gradients(const Batch& batch, const Progress& progress);
 
  private:
+  StepResult run_in_memory(const Batch& batch, const Progress& progress, double rate_factor);
   // All chunks of a batch, encoded.
   struct Encoded {
     std::vector<Features> live;  // of each chunk, with a graph if there is but one

@@ -85,7 +85,7 @@ int64_t rows_of(const StepJob& job, int rank) {
 
 int64_t chunk_rows(const StepJob& job, int rank) {
   const int64_t rows = rows_of(job, rank), chunk = job.settings.train.chunk();
-  return chunk == 0 ? rows : std::min(rows, chunk);
+  return chunk <= 0 ? rows : std::min(rows, chunk);
 }
 
 std::vector<ParameterSize> trainable_sizes(const StepJob& job) {
@@ -158,7 +158,7 @@ StepTime step_time(const StepJob& job, const Machine& machine) {
   const StepFlop flop = step_flop(job, 0);
   StepTime time;
   time.compute = flop.sum() / machine.flops;
-  double buckets = 0, last_bucket = 0, behind_loss = 0;
+  double buckets = 0, last_bucket = 0, behind_loss = 0, texts = 0;
   for (const StepCall& call : step_calls(job, 0)) {
     const double call_seconds = seconds(call.traffic, machine);
     time.network += call_seconds;
@@ -167,11 +167,15 @@ StepTime step_time(const StepJob& job, const Machine& machine) {
       last_bucket = call_seconds;
     } else if (call.name == "references.gradient") {
       behind_loss += call_seconds;
+    } else if (call.name == "loss.text") {
+      texts += call_seconds;
     } else {
       time.exposed += call_seconds;
     }
   }
   time.exposed += std::max(last_bucket, buckets - flop.last_backward / machine.flops);
+  const double images = to_double(rows_of(job, 0)) * image_flop(job.settings.model).forward;
+  time.exposed += std::max(0.0, texts - images / machine.flops);
   const double after_loss = flop.again + flop.backward + flop.heads;
   time.exposed += std::max(0.0, behind_loss - after_loss / machine.flops);
   time.step = time.compute + time.exposed;

@@ -28,7 +28,8 @@
 //
 // Time: FLOP / rate of matrix products, with nothing else; bytes / bandwidth + messages x latency a call. Gradient
 // buckets hide behind the backward of the last chunk, all but the last of them; a replicated bank's gradient behind all
-// that comes after the loss. Other calls hide nothing. A model, which real steps do not beat by much and may well miss.
+// that comes after the loss, captions' features behind the images' forward. Other calls hide nothing. A model, which
+// real steps do not beat by much and may well miss.
 #pragma once
 
 #include <cstdint>
@@ -46,6 +47,7 @@ struct StepJob {
   int world = 1;
   int64_t caption_tokens = 0;  // up to the longest caption's end token, start and end included
   int64_t identities = 0;      // to train on; 0: no bank is kept
+  bool gpu = false;            // each rank has one: what lies there and what on the host (step_memory())
   // Of the heads, under their full names ("heads.masked_words...."), in their order; and what their count() is, a
   // sample.
   std::vector<ParameterSize> head_parameters;
@@ -58,7 +60,7 @@ double expected_masked_words(const MaskedWordsConfig& config, int64_t caption_to
 // Words that heads.masked_words chooses among: one bias each. 0 without that head.
 int64_t head_outputs(const StepJob& job);
 
-// Rows of a rank, and of the chunks that they are cut into.
+// Rows of a rank, and of the chunks that they are cut into; with train.chunk AUTO as if all fitted.
 int64_t rows_of(const StepJob& job, int rank);
 int64_t chunk_rows(const StepJob& job, int rank);
 
@@ -73,10 +75,16 @@ struct MemoryItem {
   std::string what;
   int64_t bytes = 0;
   bool exact = false;
+  bool on_gpu = false;  // else on the host
   std::string formula;
 };
 
-// What a rank holds at the most, beside the program itself. Rank 0 also holds a checkpoint's copy.
+int64_t sum_of(const std::vector<MemoryItem>& items, bool on_gpu);
+
+// What a rank holds at the most, beside the program itself. Rank 0 also holds a checkpoint's copy. With a GPU the
+// model, its gradients and optimizer, activations, the losses' matrices and two batches' images lie there; batches
+// being decoded, the bank of references and a checkpoint's copy stay on the host. Beside that the GPU holds CUDA's and
+// the libraries' own, and what its allocator loses in gaps.
 std::vector<MemoryItem> step_memory(const StepJob& job, int rank);
 
 // A rank's rows, moments and means of the bank, and the gradient of its rows, sharded or not: how a placement compares.

@@ -6,6 +6,7 @@
 
 #include "comm/communicator.h"
 #include "dataloader/loader.h"
+#include "trainer/losses/tile_device.h"
 #include "trainer/losses/tile_loss.h"
 #include "trainer/references/reference_bank.h"
 #include "trainer/step_cost.h"
@@ -21,10 +22,18 @@ int64_t count_of(const std::vector<ParameterSize>& parameters) {
   return count;
 }
 
+// Where an item lies: with the model, on the GPU if there is one, or on the host in any case.
+enum class Place { kModel, kHost };
+
 class ItemList {
  public:
-  void exact(const std::string& what, int64_t bytes, const std::string& formula) { add({what, bytes, true, formula}); }
-  void about(const std::string& what, int64_t bytes, const std::string& formula) { add({what, bytes, false, formula}); }
+  explicit ItemList(bool gpu) : gpu_(gpu) {}
+  void exact(const std::string& what, int64_t bytes, const std::string& formula, Place place = Place::kModel) {
+    add({what, bytes, true, gpu_ && place == Place::kModel, formula});
+  }
+  void about(const std::string& what, int64_t bytes, const std::string& formula, Place place = Place::kModel) {
+    add({what, bytes, false, gpu_ && place == Place::kModel, formula});
+  }
   std::vector<MemoryItem> take() { return std::move(items_); }
 
  private:
@@ -32,6 +41,7 @@ class ItemList {
     if (item.bytes > 0) items_.push_back(item);
   }
 
+  const bool gpu_;
   std::vector<MemoryItem> items_;
 };
 
@@ -69,14 +79,26 @@ int64_t bank_gradient_bytes(const StepJob& job, int rank, bool sharded) {
   return rows * kFloat * job.settings.model.joint_width();
 }
 
-// Gathered captions, unit rows and cosines of a tile, gradients: all matrices of an evaluation of the losses.
+// Gathered captions, unit rows and cosines of a tile, gradients: all matrices of an evaluation of the losses. On a GPU
+// with half products the unit rows and the weights once more are half as wide.
 int64_t loss_bytes(const StepJob& job, int rank) {
-  const TileShape tile;
+  const TileShape tile = job.gpu ? kDeviceTile : TileShape{};
   const int64_t rows = rows_of(job, rank), batch = job.settings.train.global_batch();
   const int64_t tile_rows = std::min(tile.rows, rows), tile_columns = std::min(tile.columns, batch);
   const int64_t width = job.settings.model.joint_width();
   const int64_t gathered = job.world > 1 ? batch + rows : 0;  // captions; their gradient's own rows
-  return kFloat * (width * (gathered + rows + batch + tile_rows + tile_columns) + tile_rows * tile_columns);
+  const bool half = job.gpu && job.settings.train.precision() == TrainConfig::BF16;
+  const int64_t units = (half ? kFloat / 2 : kFloat) * width * (tile_rows + tile_columns);
+  const int64_t weights = half ? kFloat / 2 * tile_rows * tile_columns : 0;
+  return kFloat * (width * (gathered + rows + batch) + tile_rows * tile_columns) + units + weights;
+}
+
+// On a GPU, beside the statistics: lengths of rows and columns, and what groups of pairs find in a tile, each term.
+int64_t device_loss_bytes(const StepJob& job, int rank) {
+  const int64_t rows = rows_of(job, rank), batch = job.settings.train.global_batch();
+  const int64_t r = std::min(kDeviceTile.rows, rows), c = std::min(kDeviceTile.columns, batch);
+  const int64_t groups = (c + kGroupColumns - 1) / kGroupColumns * r + (r + kGroupRows - 1) / kGroupRows * c;
+  return (kNumber + kFloat) * (rows + batch) + job.settings.objective.term_size() * 4 * kFloat * groups;
 }
 
 // Another pass of the text tower, blocks on all tokens and logits of the masked words.
@@ -95,6 +117,12 @@ int64_t head_bytes(const StepJob& job, int64_t rows) {
 
 }  // namespace
 
+int64_t sum_of(const std::vector<MemoryItem>& items, bool on_gpu) {
+  int64_t sum = 0;
+  for (const MemoryItem& item : items) sum += item.on_gpu == on_gpu ? item.bytes : 0;
+  return sum;
+}
+
 int64_t reference_bytes(const StepJob& job, int rank, bool sharded) {
   return bank_state_bytes(job, rank, sharded) + bank_gradient_bytes(job, rank, sharded);
 }
@@ -108,7 +136,7 @@ std::vector<MemoryItem> step_memory(const StepJob& job, int rank) {
   const int64_t weights = kFloat * weight_count(job, trainable), optimizer = optimizer_bytes(job, trainable);
   const int64_t average = train.ema().decay() > 0 ? weights : 0;
   const int64_t gradients = kFloat * std::accumulate(buckets.begin(), buckets.end(), int64_t{0});
-  ItemList items;
+  ItemList items(job.gpu);
   items.exact("weights", weights, fmt::format("4 x {} numbers", weights / kFloat));
   items.exact(
       "gradients", gradients,
@@ -126,33 +154,43 @@ std::vector<MemoryItem> step_memory(const StepJob& job, int rank) {
     const bool sharded = shards_references(config, references, batch, job.world);
     const int64_t state = bank_state_bytes(job, rank, sharded), own = own_references(job, rank, sharded);
     items.exact(sharded ? "references, sharded" : "references, replicated", state,
-                fmt::format("{} rows x (12 x {} + 24), means 8 x {} + 8", own, width, width));
+                fmt::format("{} rows x (12 x {} + 24), means 8 x {} + 8", own, width, width), Place::kHost);
     const bool all = config.negatives() == ReferencesConfig::BANK;
     const std::string gradient = fmt::format("rows x 4 x {}", width);
     const int64_t bytes = bank_gradient_bytes(job, rank, sharded);
-    if (all) items.exact("their gradient", bytes, gradient);
-    if (!all) items.about("their gradient", bytes, "at most " + gradient);
-    items.about("their order", kNumber * (references + 2 * job.identities), "8 a row, 16 an identity, of all ranks");
+    if (all) items.exact("their gradient", bytes, gradient, Place::kHost);
+    if (!all) items.about("their gradient", bytes, "at most " + gradient, Place::kHost);
+    items.about("their order", kNumber * (references + 2 * job.identities), "8 a row, 16 an identity, of all ranks",
+                Place::kHost);
+    if (job.gpu) items.about("references, sent", kFloat * 2 * own * width, "rows and their gradient, 8 x rows x width");
     if (!sharded) bank_copy = state;
   }
   const int64_t pixels = int64_t{3} * model.image().height_pixels() * model.image().width_pixels();
   const int64_t context = model.text().context(), batches = most_batches(job.settings.data);
   items.exact("batches", batches * rows * (kFloat * pixels + kNumber * context + 3 * kNumber),
-              fmt::format("{} x {} rows x (4 x {} pixels + 8 x {} tokens + 24)", batches, rows, pixels, context));
+              fmt::format("{} x {} rows x (4 x {} pixels + 8 x {} tokens + 24)", batches, rows, pixels, context),
+              Place::kHost);
+  if (job.gpu)
+    items.exact("images", 2 * rows * kFloat * pixels, fmt::format("2 x {} rows x 4 x {} pixels", rows, pixels));
   const bool bf16 = train.precision() == TrainConfig::BF16;
-  items.exact("activations", chunk == 0 ? 0 : activation_bytes(model, chunk, job.caption_tokens, bf16),
-              fmt::format("of a chunk of {} rows, captions of {} tokens", chunk, job.caption_tokens));
+  const int64_t activations = chunk == 0 ? 0 : activation_bytes(model, chunk, job.caption_tokens, bf16);
+  const std::string of_chunk = fmt::format("of a chunk of {} rows, captions of {} tokens", chunk, job.caption_tokens);
+  if (job.gpu) items.about("activations", activations, of_chunk + ", as on a CPU");
+  if (!job.gpu) items.exact("activations", activations, of_chunk);
   items.about("heads", head_bytes(job, chunk), "of the chunk: text tower, blocks, logits");
   if (rows > chunk) items.exact("features", 2 * kFloat * rows * model.joint_width(), "all chunks': 8 b d");
   items.exact("loss, matrices", loss_bytes(job, rank), "captions, gradients, one tile");
   const int64_t numbers = 12;  // statistics, factors and codes a column: 5 to 20, by the loss
-  items.about("loss, statistics", numbers * kNumber * batch * job.settings.objective.term_size(),
-              "some 100 bytes a column and term");
+  const int64_t statistics = numbers * kNumber * batch * job.settings.objective.term_size();
+  items.about("loss, statistics", statistics, "some 100 bytes a column and term", Place::kHost);
+  if (job.gpu) {
+    items.about("loss, statistics", statistics + device_loss_bytes(job, rank), "the same, and of groups of pairs");
+  }
   items.about("receiving", gradients - gradients / job.world, "at most (N - 1) / N of the gradients");
   if (rank == 0) {
     const std::string formula = fmt::format("weights, optimizer{}{}", average > 0 ? ", their average" : "",
                                             bank_copy > 0 ? ", references" : "");
-    items.exact("checkpoint's copy", weights + optimizer + average + bank_copy, formula);
+    items.exact("checkpoint's copy", weights + optimizer + average + bank_copy, formula, Place::kHost);
   }
   return items.take();
 }

@@ -4,7 +4,6 @@
 #include <google/protobuf/text_format.h>
 
 #include <ATen/ops/scalar_tensor.h>
-#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <chrono>
@@ -22,6 +21,7 @@
 #include "launch/signals.h"
 #include "trainer/checkpoint.h"
 #include "trainer/checkpoint_layout.h"
+#include "trainer/chunk_search.h"
 #include "trainer/device_loader.h"
 #include "trainer/evaluation.h"
 #include "trainer/head_start.h"
@@ -35,6 +35,7 @@
 #include "trainer/run_folder.h"
 #include "trainer/schedule.h"
 #include "trainer/step.h"
+#include "trainer/step_job.h"
 #include "trainer/weight_average.h"
 
 namespace muster {
@@ -66,12 +67,13 @@ class Trainer::Impl {
  public:
   Impl(const RunSettings& settings, const std::string& config, const TrainingStores& stores, const std::string& run_dir,
        Communicator& communicator, const std::function<void(const NamedTensors&)>& initial_weights,
-       const TraceRequest& trace, at::Device device)
+       const TraceRequest& trace, at::Device device, int64_t host_memory)
       : settings_(settings),
         config_(config),
         stores_(stores),
         run_dir_(run_dir),
         communicator_(communicator),
+        host_memory_(host_memory),
         recorder_(trace.recorder),
         model_(on_device(make_model(settings.model, train_.seed()), device)),
         loss_device_(loss_device(device, train_.precision() == TrainConfig::BF16)),
@@ -115,6 +117,7 @@ class Trainer::Impl {
       log_header();
     }
     communicator_.set_phase("training", 0);
+    choose_chunk();
     start_interval();
     while (state_.step() < total_steps_) {
       trace_->before_step(state_.step() + 1);
@@ -163,7 +166,7 @@ class Trainer::Impl {
     const Batch batch = next_batch();
     const Progress progress{state_.step(), epoch()};
     model_->train();
-    StepResult result = run_in_memory(batch, progress);
+    const StepResult result = step_.run(batch, progress, schedule_.factor(state_.step()));
     if (average_) average_->update(state_.step());
     reduce_wait_ += result.reduce_wait_seconds;
     communicator_.step_done(state_.step() + 1);
@@ -172,17 +175,11 @@ class Trainer::Impl {
     return result;
   }
 
-  StepResult run_in_memory(const Batch& batch, const Progress& progress) {
-    try {
-      return step_.run(batch, progress, schedule_.factor(state_.step()));
-    } catch (const c10::OutOfMemoryError&) {
-      const int64_t rows = train_.chunk() > 0 ? std::min(train_.chunk(), batch.size()) : batch.size();
-      throw ConfigError(fmt::format(
-          "out of GPU memory in step {} with {} rows a forward; {}; nothing was saved since the last checkpoint",
-          state_.step() + 1, rows,
-          rows > 1 ? fmt::format("set train.chunk={}, which changes no result", (rows + 1) / 2)
-                   : "one row is the least: take a smaller model, or train.precision=BF16"));
-    }
+  void choose_chunk() {
+    if (train_.chunk() != kAutoChunk) return;
+    model_->train();
+    const StepJob job = make_step_job(settings_, stores_, communicator_.size(), settings_.model.text().context());
+    step_.set_chunk(find_chunk(step_, job, model_->device(), host_memory_, communicator_));
   }
 
   double epoch() const { return static_cast<double>(state_.step()) / static_cast<double>(steps_per_epoch_); }
@@ -372,6 +369,7 @@ class Trainer::Impl {
   const TrainingStores stores_;
   const std::string run_dir_;
   Communicator& communicator_;
+  const int64_t host_memory_;      // bytes, of this rank
   TraceRecorder* const recorder_;  // may be null
   std::shared_ptr<Model> model_;
   LossDevice loss_device_;
@@ -407,8 +405,9 @@ class Trainer::Impl {
 Trainer::Trainer(const RunSettings& settings, const std::string& config, const TrainingStores& stores,
                  const std::string& run_dir, Communicator& communicator,
                  const std::function<void(const NamedTensors&)>& initial_weights, const TraceRequest& trace,
-                 at::Device device)
-    : impl_(std::make_unique<Impl>(settings, config, stores, run_dir, communicator, initial_weights, trace, device)) {}
+                 at::Device device, int64_t host_memory)
+    : impl_(std::make_unique<Impl>(settings, config, stores, run_dir, communicator, initial_weights, trace, device,
+                                   host_memory)) {}
 Trainer::~Trainer() = default;
 bool Trainer::run(int64_t stop_after) {
   return impl_->run(stop_after);

@@ -23,6 +23,7 @@ class Trainer {
   // Collective. The model is computed on `device`, choose_device()'s, whose tensors the communicator takes. `config` is
   // the resolved config's text, kept with each checkpoint; `communicator`, the stores and the
   // trace's recorder must outlive the trainer, and the communicator should record to that recorder as well.
+  // `host_memory`: bytes of its host that a rank may take, for train.chunk AUTO on a CPU.
   // `initial_weights` fills in the model's and the objective's tensors to start from; it is called on rank 0, and only
   // if `run_dir` holds no checkpoint; what it leaves as it is was drawn from the seed. ConfigError: as make_sampler();
   // fewer samples a batch than ranks; a checkpoint of another model or of other stores; a window of steps to trace that
@@ -30,7 +31,7 @@ class Trainer {
   Trainer(const RunSettings& settings, const std::string& config, const TrainingStores& stores,
           const std::string& run_dir, Communicator& communicator,
           const std::function<void(const NamedTensors&)>& initial_weights = nullptr, const TraceRequest& trace = {},
-          at::Device device = at::kCPU);
+          at::Device device = at::kCPU, int64_t host_memory = std::numeric_limits<int64_t>::max());
   ~Trainer();
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;

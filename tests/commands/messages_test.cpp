@@ -331,6 +331,8 @@ TEST_F(MessagesTest, DryRun) {
   expect_message("dry run of more ranks than samples", dry_run({"--world", "9"}));
   expect_message("dry run of a negative network", dry_run({"--network", "-1"}));
   expect_message("dry run of no network", dry_run({"--network", "nan"}));
+  expect_message("dry run of an endless network", dry_run({"--network", "inf"}));
+  expect_message("dry run of next to no network", dry_run({"--network", "1e-300"}));
   expect_message("dry run of negative latency", dry_run({"--latency", "-1"}));
   expect_message("dry run of no speed", dry_run({"--flops", "0"}));
   expect_message("dry run of long captions", dry_run({"--caption-tokens", "13"}));

@@ -13,6 +13,7 @@
 
 #include "configs/validate.h"
 #include "launch/error.h"
+#include "trainer/chunk_search.h"
 
 namespace muster {
 namespace {
@@ -180,6 +181,31 @@ TEST(ConfigLoadTest, RubbishIsRefusedNotCrashedOn) {
         std::string(5000, '{'), std::string("train { steps: \"\xff\" }"), std::string("# only a comment")}) {
     EXPECT_NE(error_of(text, {}), "none");
   }
+}
+
+// A word for a number: in a file and in --set, and back again.
+TEST(NumberWordsTest, ChunkIsANumberOrAuto) {
+  const auto with = [](const std::string& train, const std::vector<std::string>& overrides = {}) {
+    const std::string rest = "model { preset: MINI } objective { term { info_nce { } } } train { steps: 100 ";
+    return parse_run_config(rest + train + "}", "x.textproto", overrides);
+  };
+  for (const RunConfig& config : {with("chunk: AUTO"), with("chunk :AUTO # AUTO\n"), with("", {"train.chunk=AUTO"}),
+                                  with("chunk: 5", {"train.chunk=AUTO"})}) {
+    EXPECT_EQ(config.train().chunk(), kAutoChunk);
+    const std::string text = print_run_config(config);
+    EXPECT_THAT(text, HasSubstr("chunk: AUTO\n"));
+    EXPECT_TRUE(MessageDifferencer::Equals(parse_run_config(text, "again", {}), config));
+  }
+  EXPECT_EQ(with("chunk: AUTO", {"train.chunk=16"}).train().chunk(), 16);
+  EXPECT_THAT(print_run_config(with("")), HasSubstr("chunk: 0\n"));
+}
+
+TEST(NumberWordsTest, AreWordsInTheirPlaceAlone) {
+  EXPECT_EQ(error_of(kMinimal, {"train.chunk=auto"}), "--set train.chunk=auto: chunk takes a whole number (int64)");
+  EXPECT_EQ(error_of(kMinimal, {"train.steps=AUTO"}), "--set train.steps=AUTO: steps takes a whole number (int64)");
+  EXPECT_THAT(error_of("train { steps: AUTO }", {}), HasSubstr("x.textproto:1:16"));
+  EXPECT_THAT(error_of("train { chunk: AUTO stepz: 3 }", {}), HasSubstr("x.textproto:1:21: unknown field \"stepz\""));
+  EXPECT_THAT(error_of("train { chunk: \"AUTO\" }", {}), HasSubstr("x.textproto:1:16"));
 }
 
 }  // namespace

@@ -158,6 +158,7 @@ class CostedStep {
   }
 
   Model& model() { return *model_; }
+  TrainingStep& step() { return *step_; }
   const NamedParameters& trainable() const { return trainable_; }
   const LossObjective& objective() const { return objective_; }
   const Heads& heads() const { return heads_; }

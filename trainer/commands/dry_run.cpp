@@ -11,13 +11,10 @@
 #include <vector>
 
 #include "dataloader/sample_list.h"
-#include "dataloader/tokenizer.h"
 #include "launch/error.h"
 #include "trainer/commands/count_format.h"
 #include "trainer/commands/matrix_rate.h"
-#include "trainer/head_start.h"
-#include "trainer/references/reference_bank.h"
-#include "trainer/step_cost.h"
+#include "trainer/step_job.h"
 
 namespace muster {
 namespace {
@@ -25,20 +22,24 @@ namespace {
 constexpr int64_t kMostRanks = 65536;
 constexpr double kMib = 1 << 20;
 
-void check_positive(const char* name, double value, const char* what) {
-  if (std::isfinite(value) && value > 0) return;
-  throw ConfigError(fmt::format("--{} {:g}: give {}, more than 0", name, value, what));
+// Beyond these times would be 0 or infinite.
+constexpr double kLeastRate = 1e-6, kMostRate = 1e6, kMostLatency = 1e9;
+
+void check_rate(const char* name, double value, const char* what) {
+  if (value >= kLeastRate && value <= kMostRate) return;
+  throw ConfigError(fmt::format("--{} {:g}: give {}, {:g} to {:g}", name, value, what, kLeastRate, kMostRate));
 }
 
 void check(const DryRunArguments& arguments, const RunSettings& settings, int64_t world) {
   if (world < 1 || world > kMostRanks) {
     throw ConfigError(fmt::format("--world {}: give 1 to {} ranks", world, kMostRanks));
   }
-  check_positive("network", arguments.network, "the GB/s that a rank sends");
-  if (!std::isfinite(arguments.latency) || arguments.latency < 0) {
-    throw ConfigError(fmt::format("--latency {:g}: give the microseconds a message, 0 or more", arguments.latency));
+  check_rate("network", arguments.network, "the GB/s that a rank sends");
+  if (!(arguments.latency >= 0 && arguments.latency <= kMostLatency)) {
+    throw ConfigError(
+        fmt::format("--latency {:g}: give the microseconds a message, 0 to {:g}", arguments.latency, kMostLatency));
   }
-  if (arguments.flops) check_positive("flops", *arguments.flops, "the TFLOP/s of a rank");
+  if (arguments.flops) check_rate("flops", *arguments.flops, "the TFLOP/s of a rank");
   const int64_t context = settings.model.text().context(), tokens = arguments.caption_tokens.value_or(context);
   if (tokens < 2 || tokens > context) {
     throw ConfigError(fmt::format("--caption-tokens {}: give 2 to model.text.context ({})", tokens, context));
@@ -50,44 +51,32 @@ void check(const DryRunArguments& arguments, const RunSettings& settings, int64_
   }
 }
 
-StepJob make_job(const RunSettings& settings, const TrainingStores& stores, int world, int64_t caption_tokens) {
-  StepJob job;
-  job.settings = settings;
-  job.world = world;
-  job.caption_tokens = caption_tokens;
-  const bool heads = heads_need_references(settings.heads);
-  if (keeps_references(settings.references) || heads) {
-    job.identities = static_cast<int64_t>(SampleList(stores, settings.data).identities().size());
-  }
-  for (const auto& head : make_heads(settings, stores, *make_tokenizer(settings.data.tokenizer()))) {
-    for (const auto& parameter : head->named_parameters()) {
-      job.head_parameters.push_back({parameter_prefix(*head) + parameter.key(), parameter.value().numel()});
-    }
-    job.masked_words = expected_masked_words(settings.heads.masked_words(), job.caption_tokens);
-  }
-  return job;
-}
-
 double mib(int64_t bytes) {
   return static_cast<double>(bytes) / kMib;
 }
 
-int64_t sum_of(const std::vector<MemoryItem>& items) {
-  int64_t sum = 0;
-  for (const MemoryItem& item : items) sum += item.bytes;
-  return sum;
-}
-
-void print_memory(const StepJob& job) {
-  const std::vector<MemoryItem> items = step_memory(job, 0);
-  fmt::print("\n{:<24} {:>11}\n", "memory of rank 0", "MiB");
+void print_items(const std::vector<MemoryItem>& items, bool on_gpu, const std::string& title, const char* note) {
+  fmt::print("\n{:<24} {:>11}\n", title, "MiB");
   for (const MemoryItem& item : items) {
+    if (item.on_gpu != on_gpu) continue;
     fmt::print("  {:<22} {:>11.1f}  {:<6} {}\n", item.what, mib(item.bytes), item.exact ? "exact" : "about",
                item.formula);
   }
-  fmt::print(
-      "  {:<22} {:>11.1f}  beside the program itself and what MPI keeps; other ranks hold no checkpoint's copy\n",
-      "sum", mib(sum_of(items)));
+  fmt::print("  {:<22} {:>11.1f}  {}\n", "sum", mib(sum_of(items, on_gpu)), note);
+}
+
+// Once more as it would be on a GPU, if the config may take one.
+void print_memory(StepJob job, TrainConfig::Device device) {
+  const char* host = "beside the program itself and what MPI keeps; other ranks hold no checkpoint's copy";
+  job.gpu = false;
+  if (device != TrainConfig::CUDA) print_items(step_memory(job, 0), false, "memory of rank 0", host);
+  job.gpu = true;
+  if (device != TrainConfig::CPU) {
+    const std::vector<MemoryItem> items = step_memory(job, 0);
+    const bool both = device == TrainConfig::AUTO;
+    print_items(items, true, both ? "with a GPU: there" : "memory of rank 0's GPU", "beside CUDA's own and gaps");
+    print_items(items, false, both ? "with a GPU: on the host" : "memory of its host", host);
+  }
   if (job.identities == 0) return;
   fmt::print("  the bank and its gradient: {:.1f} MiB replicated, {:.1f} MiB sharded\n",
              mib(reference_bytes(job, 0, false)), mib(reference_bytes(job, 0, true)));
@@ -178,9 +167,9 @@ void print_chunks(const StepJob& job, const Machine& machine) {
     const auto is_activations = [](const MemoryItem& item) { return item.what == "activations"; };
     const StepTime time = step_time(other, machine);
     fmt::print("{:<7} {:>16.1f} {:>11.1f} {:>11.1f} {:>11.4f} {:>12.1f}{}\n", chunk,
-               mib(std::find_if(items.begin(), items.end(), is_activations)->bytes), mib(sum_of(items)),
-               1e-9 * step_flop(other, 0).sum(), time.step, time.samples_per_second,
-               chunk == chunk_rows(job, 0) ? "  this job" : "");
+               mib(std::find_if(items.begin(), items.end(), is_activations)->bytes),
+               mib(sum_of(items, true) + sum_of(items, false)), 1e-9 * step_flop(other, 0).sum(), time.step,
+               time.samples_per_second, chunk == chunk_rows(job, 0) ? "  this job" : "");
   }
 }
 
@@ -209,8 +198,8 @@ void add_dry_run_options(CLI::App& command, DryRunArguments& arguments) {
 void dry_run(const RunSettings& settings, const TrainingStores& stores, int ranks, const DryRunArguments& arguments) {
   const int64_t world = arguments.world.value_or(ranks);
   check(arguments, settings, world);
-  const StepJob job = make_job(settings, stores, static_cast<int>(world),
-                               arguments.caption_tokens.value_or(settings.model.text().context()));
+  const StepJob job = make_step_job(settings, stores, static_cast<int>(world),
+                                    arguments.caption_tokens.value_or(settings.model.text().context()));
   const TrainConfig& train = settings.train;
   const int64_t epoch =
       make_sampler(SampleList(stores, settings.data), settings.data.sampler(), train.global_batch(), train.seed())
@@ -225,7 +214,7 @@ void dry_run(const RunSettings& settings, const TrainingStores& stores, int rank
       "parameters\n",
       job.world, with_commas(train.global_batch()), rows_of(job, 0), chunk_rows(job, 0), job.caption_tokens,
       with_commas(parameters));
-  print_memory(job);
+  print_memory(job, train.device());
   print_traffic(job);
   print_flop(job);
   fmt::print("\nmodel of the time at {:.3g} TFLOP/s a rank ({}), {:g} GB/s and {:g} us a message:\n",

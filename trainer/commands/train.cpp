@@ -21,6 +21,7 @@
 #include "trainer/commands/open_stores.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/device.h"
+#include "trainer/host_memory.h"
 #include "trainer/run_folder.h"
 #include "trainer/trainer.h"
 
@@ -72,6 +73,7 @@ void train(const TrainArguments& arguments, Process& process) {
     if (process.rank() == 0) dry_run(to_settings(config), open.stores(), process.world_size(), arguments.dry_run);
     return;
   }
+  const int64_t host_memory = available_host_memory() / process.local_size();
   const at::Device device = choose_device(config.train().device(), process);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm(), device);
   communicator->record_to(trace.recorder);
@@ -81,7 +83,7 @@ void train(const TrainArguments& arguments, Process& process) {
     initial_weights = [&](const NamedTensors& into) { take_initial_weights(config, into); };
   }
   Trainer trainer(to_settings(config), text, open.stores(), arguments.run_dir, *communicator, initial_weights, trace,
-                  device);
+                  device, host_memory);
   if (!trainer.run(arguments.stop_after)) {
     throw Error(ExitCode::kStoppedAfterSave,
                 fmt::format("stopped at step {} of {} as asked, after saving; the same command continues",

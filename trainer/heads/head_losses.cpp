@@ -60,6 +60,15 @@ at::Tensor HeadLosses::forward(const Batch& rows, int64_t first) {
   return weighted;
 }
 
+at::Tensor HeadLosses::rehearse(const Batch& rows, const at::Tensor& references, uint64_t seed) const {
+  at::Tensor total;
+  for (const auto& head : heads_) {
+    const at::Tensor sum = head->sum(rows, head->needs_references() ? references : at::Tensor(), model_, seed);
+    if (sum.requires_grad()) total = total.defined() ? total + sum : sum;
+  }
+  return total;
+}
+
 at::Tensor HeadLosses::reference_gradients() const {
   if (!references_.defined()) return {};
   return references_.grad().defined() ? references_.grad() : at::zeros_like(references_).detach();

@@ -41,6 +41,10 @@ class HeadLosses {
   // Collective.
   HeadValues finish();
 
+  // The heads' sums of these rows, added up, with a graph, of references of zeros [b, d]: for what it takes. Apart from
+  // begin() and finish().
+  at::Tensor rehearse(const Batch& rows, const at::Tensor& references, uint64_t seed) const;
+
  private:
   Heads heads_;
   Model& model_;

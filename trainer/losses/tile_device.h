@@ -81,6 +81,9 @@ class TileDevice {
 // Of a GPU; std::logic_error in a build without CUDA.
 std::unique_ptr<TileDevice> make_tile_device(at::Device device);
 
+// A tile and its weights are 48 MiB with half products, 32 MiB with others.
+inline constexpr TileShape kDeviceTile{2048, 4096};
+
 // Where an objective computes: on `tiles`, or on the CPU where there is none.
 struct LossDevice {
   std::shared_ptr<const TileDevice> tiles;
@@ -88,8 +91,7 @@ struct LossDevice {
 
   at::Device device() const { return tiles == nullptr ? at::Device(at::kCPU) : tiles->device(); }
 
-  // Of a device a tile and its weights are 48 MiB with half products, 32 MiB with others.
-  TileShape shape() const { return tiles == nullptr ? TileShape{} : TileShape{2048, 4096}; }
+  TileShape shape() const { return tiles == nullptr ? TileShape{} : kDeviceTile; }
 };
 
 inline LossDevice loss_device(at::Device device, bool half_products) {

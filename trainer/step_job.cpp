@@ -1,0 +1,28 @@
+#include "trainer/step_job.h"
+
+#include "dataloader/sample_list.h"
+#include "dataloader/tokenizer.h"
+#include "trainer/head_start.h"
+#include "trainer/references/reference_bank.h"
+
+namespace muster {
+
+StepJob make_step_job(const RunSettings& settings, const TrainingStores& stores, int world, int64_t caption_tokens) {
+  StepJob job;
+  job.settings = settings;
+  job.world = world;
+  job.caption_tokens = caption_tokens;
+  const bool heads = heads_need_references(settings.heads);
+  if (keeps_references(settings.references) || heads) {
+    job.identities = static_cast<int64_t>(SampleList(stores, settings.data).identities().size());
+  }
+  for (const auto& head : make_heads(settings, stores, *make_tokenizer(settings.data.tokenizer()))) {
+    for (const auto& parameter : head->named_parameters()) {
+      job.head_parameters.push_back({parameter_prefix(*head) + parameter.key(), parameter.value().numel()});
+    }
+    job.masked_words = expected_masked_words(settings.heads.masked_words(), job.caption_tokens);
+  }
+  return job;
+}
+
+}  // namespace muster
