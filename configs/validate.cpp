@@ -12,6 +12,8 @@
 #include "configs/validate_data.h"
 #include "launch/checks.h"
 #include "trainer/chunk_search.h"
+#include "trainer/heads/identity_classifier.h"
+#include "trainer/heads/image_restoration.h"
 #include "trainer/heads/masked_words.h"
 #include "trainer/losses/objective.h"
 #include "trainer/references/reference_bank.h"
@@ -155,6 +157,8 @@ std::vector<std::string> find_problems(const RunConfig& config) {
   check_references(config.references(), checks);
   check_refinement(config.refinement(), checks);
   check_masked_words(config.heads().masked_words(), config.model(), config.data().text(), checks);
+  check_identity_classifier(config.heads().identity_classifier(), checks);
+  check_image_restoration(config.heads().image_restoration(), config.model(), checks);
   return checks.take();
 }
 

@@ -27,6 +27,7 @@ enum class Purpose : uint32_t {
   kReferenceOrder = 13,
   kReferenceValues = 14,
   kMaskedWords = 15,
+  kImageMask = 16,
   kPruning = 17,
   kHoldout = 32,
   kDropout = 0x10000,

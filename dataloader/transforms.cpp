@@ -123,6 +123,18 @@ void ImageTransform::erase(uint64_t seed, uint64_t position, float* out) const {
   }
 }
 
+Image ImageTransform::to_image(const float* values) const {
+  Image image = allocate_image(width_, height_, "a picture of the model's input");
+  const size_t pixels = static_cast<size_t>(width_) * static_cast<size_t>(height_);
+  for (size_t i = 0; i < 3 * pixels; ++i) {
+    const size_t channel = i / pixels;
+    const float black = normalised_[channel][0], white = normalised_[channel][255];
+    const float level = std::clamp((values[i] - black) / (white - black), 0.0F, 1.0F);
+    image.pixels[i % pixels * 3 + channel] = static_cast<uint8_t>(std::lround(level * 255.0F));
+  }
+  return image;
+}
+
 Image ImageTransform::fit(const Image& image) const {
   if (!crop_center_) return resize(image, width_, height_, filter_);
   // The smallest size with the image's proportions that covers the model's, its longer side rounded down.

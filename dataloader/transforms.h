@@ -33,6 +33,9 @@ class ImageTransform {
   void train(const Image& image, uint64_t seed, uint64_t position, float* out) const;
   void evaluate(const Image& image, float* out) const;
 
+  // Back from [3, height, width] to pixels, rounded; what lies beyond black and white is these.
+  Image to_image(const float* values) const;
+
  private:
   struct Placement {
     int dx = 0;  // the output's left upper corner on the fitted image, negative: outside of it

@@ -19,9 +19,13 @@ struct FeaturePair {
 
 struct Features {
   std::vector<FeaturePair> pairs;
-  at::Tensor image_tokens;  // [b, R, d], undefined if the model gives none
-  at::Tensor text_tokens;   // [T, d] packed, undefined if the model gives none
-  at::Tensor text_offsets;  // [b + 1] int64 into text_tokens
+  at::Tensor text_tokens;  // [b, T, d], the caption's tokens in the same space; undefined unless asked for
+};
+
+// What a forward pass is to give beside the pairs.
+struct TokenRequest {
+  bool text = false;     // Features::text_tokens, T reaching to the batch's last end token
+  bool padding = false;  // T is the batch's L
 };
 
 // All [b], CPU.

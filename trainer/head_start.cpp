@@ -7,6 +7,8 @@
 
 #include "dataloader/sample_list.h"
 #include "launch/error.h"
+#include "trainer/heads/identity_classifier.h"
+#include "trainer/heads/image_restoration.h"
 #include "trainer/heads/masked_words.h"
 
 namespace muster {
@@ -45,6 +47,15 @@ bool heads_need_references(const HeadsConfig& config) {
   return config.masked_words().weight() > 0;
 }
 
+int64_t count_heads(const HeadsConfig& config) {
+  int64_t count = 0;
+  for (const double weight :
+       {config.masked_words().weight(), config.image_restoration().weight(), config.identity_classifier().weight()}) {
+    count += weight > 0 ? 1 : 0;
+  }
+  return count;
+}
+
 Heads make_heads(const RunSettings& settings, const TrainingStores& stores, const Tokenizer& tokenizer) {
   Heads heads;
   const MaskedWordsConfig& words = settings.heads.masked_words();
@@ -53,6 +64,14 @@ Heads make_heads(const RunSettings& settings, const TrainingStores& stores, cons
     if (words.output() == MaskedWordsConfig::SEEN) seen = seen_words(settings, stores, tokenizer);
     heads.push_back(
         make_masked_words(words, settings.model, tokenizer.ordinary(), std::move(seen), settings.train.seed()));
+  }
+  const ImageRestorationConfig& restoration = settings.heads.image_restoration();
+  if (restoration.weight() > 0) {
+    heads.push_back(make_image_restoration(restoration, settings.model, settings.train.seed()));
+  }
+  if (settings.heads.identity_classifier().weight() > 0) {
+    heads.push_back(make_identity_classifier(settings.heads.identity_classifier(), settings.model,
+                                             SampleList(stores, settings.data).identities(), settings.train.seed()));
   }
   return heads;
 }

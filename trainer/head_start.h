@@ -11,6 +11,9 @@ namespace muster {
 // Whether a head that the config asks for is to be given references.
 bool heads_need_references(const HeadsConfig& config);
 
+// How many heads the config asks for.
+int64_t count_heads(const HeadsConfig& config);
+
 // Those of weight above 0, with first values from the run's seed. Reads all training captions where a head predicts
 // only words that are seen. DataError: no caption has a word.
 Heads make_heads(const RunSettings& settings, const TrainingStores& stores, const Tokenizer& tokenizer);

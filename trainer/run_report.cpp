@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "trainer/ranking.h"
-#include "trainer/report/html_report.h"
 
 namespace muster {
 namespace {
@@ -92,7 +91,7 @@ double chance_r1(const Store& store, const SplitEmbeddings& split) {
 
 void write_run_report(const std::string& path, const std::string& run_dir, const std::string& config,
                       const Store& store, const SplitEmbeddings& embeddings, const EvaluationRecord& record,
-                      Communicator& communicator) {
+                      std::vector<ReportRestoration> restorations, Communicator& communicator) {
   const auto images = static_cast<int64_t>(embeddings.images.size());
   const auto captions = static_cast<int64_t>(embeddings.captions.size());
   const Ranking by_text = rank_queries(spread(captions, kTextQueries), embeddings.text_rows, captions,
@@ -114,6 +113,7 @@ void write_run_report(const std::string& path, const std::string& run_dir, const
   report.chance_r1 = chance_r1(store, embeddings);
   add_text_queries(report, by_text, store, embeddings);
   add_image_queries(report, by_image, store, embeddings);
+  report.restorations = std::move(restorations);
   write_report(path, report);
 }
 

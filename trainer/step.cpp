@@ -151,6 +151,10 @@ std::vector<std::string> TrainingStep::term_names() const {
   return names;
 }
 
+TokenRequest TrainingStep::tokens() const {
+  return heads_ != nullptr ? heads_->tokens() : TokenRequest();
+}
+
 // Texts of all chunks, then images of all: without a graph nothing is kept of a chunk but its features.
 TrainingStep::Encoded TrainingStep::encode(const std::vector<Batch>& chunks, const Labels& labels) {
   const at::AutoGradMode graph(chunks.size() == 1);
@@ -160,7 +164,7 @@ TrainingStep::Encoded TrainingStep::encode(const std::vector<Batch>& chunks, con
   std::vector<ForwardPass> passes;
   for (const Batch& chunk : chunks) {
     const TraceSpan span(options_.trace, "forward texts", {"rows", chunk.size()});
-    passes.push_back(model_.begin_forward(chunk, options_.seed));
+    passes.push_back(model_.begin_forward(chunk, options_.seed, tokens()));
   }
   encoded.features = join_texts(passes);
   {
@@ -173,6 +177,7 @@ TrainingStep::Encoded TrainingStep::encode(const std::vector<Batch>& chunks, con
     const TraceSpan span(options_.trace, "forward images", {"rows", chunks[i].size()});
     encoded.live.push_back(passes[i].finish());
     order.exchange(outputs_of(encoded.live.back()));
+    if (chunks.size() > 1) encoded.live.back().text_tokens.reset();
   }
   add_images(encoded.live, encoded.features);
   return encoded;
@@ -182,7 +187,7 @@ Features TrainingStep::forward_again(const Batch& chunk) {
   const TraceSpan span(options_.trace, "forward", {"rows", chunk.size()});
   const Bf16Scope precision(options_.bf16, device_.type());
   BackwardOrder order;
-  const ForwardPass pass = model_.begin_forward(chunk, options_.seed);
+  const ForwardPass pass = model_.begin_forward(chunk, options_.seed, tokens());
   order.second_begins();
   Features features = pass.finish();
   order.exchange(outputs_of(features));
@@ -204,7 +209,7 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
   begin_heads(batch, progress);
   for (size_t i = 0; i < chunks.size(); ++i) {
     const Features features = live.empty() ? forward_again(chunks[i]) : std::move(live[i]);
-    const at::Tensor head_loss = head_losses(chunks[i], rows[i].begin);
+    const at::Tensor head_loss = head_losses(chunks[i], features, rows[i].begin);
     const TraceSpan span(options_.trace, "backward", {"rows", chunks[i].size()});
     if (i + 1 == chunks.size()) arm_reducer(reducer_, own, trainable_);
     backward(features, loss.gradient, head_loss, rows[i]);
@@ -247,11 +252,11 @@ void TrainingStep::begin_heads(const Batch& batch, const Progress& progress) {
   heads_->begin(batch, progress.epoch, options_.seed, references);
 }
 
-at::Tensor TrainingStep::head_losses(const Batch& rows, int64_t first) {
+at::Tensor TrainingStep::head_losses(const Batch& rows, const Features& live, int64_t first) {
   if (heads_ == nullptr) return {};
   const TraceSpan span(options_.trace, "heads", {"rows", rows.size()});
   const Bf16Scope precision(options_.bf16, device_.type());
-  return heads_->forward(rows, first);
+  return heads_->forward(rows, live, first);
 }
 
 void TrainingStep::finish_heads(LossResult& loss) {

@@ -71,12 +71,13 @@ class TrainingStep {
     Features features;           // of all, without a graph
     GatheringBatch gathering;    // their texts, on the way
   };
+  TokenRequest tokens() const;
   Encoded encode(const std::vector<Batch>& chunks, const Labels& labels);
   Features forward_again(const Batch& chunk);
   LossResult evaluate(Encoded encoded, const Labels& labels, const Progress& progress);
   void add_references(const Features& features, const Labels& labels, const Progress& progress, LossResult& loss);
   void begin_heads(const Batch& batch, const Progress& progress);
-  at::Tensor head_losses(const Batch& rows, int64_t first);
+  at::Tensor head_losses(const Batch& rows, const Features& live, int64_t first);
   void finish_heads(LossResult& loss);
 
   Model& model_;

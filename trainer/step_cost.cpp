@@ -8,6 +8,7 @@
 #include "comm/buckets.h"
 #include "comm/communicator.h"
 #include "launch/error.h"
+#include "trainer/head_cost.h"
 #include "trainer/losses/objective.h"
 #include "trainer/losses/tile_loss.h"
 #include "trainer/parameter_groups.h"
@@ -30,54 +31,11 @@ bool is_one_tile(int64_t rows, int64_t columns) {
   return rows <= shape.rows && columns <= shape.columns;
 }
 
-// What is made of all tokens of a caption, whose words are n, and its reference, of K tokens.
-double masked_words_forward(const StepJob& job) {
-  const MaskedWordsConfig& config = job.settings.heads.masked_words();
-  const ModelConfig& model = job.settings.model;
-  const double w = model.joint_width(), tokens = to_double(job.caption_tokens), words = job.masked_words;
-  const double references = config.reference_tokens(), full = config.blocks() - 1;
-  const bool tied = config.output() == MaskedWordsConfig::TIED;
-  const double hidden = tied ? model.text().width() : w;
-  const double outputs = to_double(head_outputs(job));
-  // Attention of q words to the references of k samples.
-  const auto attend = [&](double q, double k) {
-    return references > 1 ? 4 * w * w * q + 4 * w * w * references * k + 4 * w * q * references : 4 * w * w * k;
-  };
-  const double text = text_flop(model, job.caption_tokens).whole_forward;
-  const double projections = 2 * model.text().width() * w * (tokens - 1);
-  const double widened = references > 1 ? 2 * w * w * references : 0;
-  const double scores = 4 * w * tokens * tokens;
-  const double whole_block = 24 * w * w * tokens + scores + attend(tokens, 1) + 16 * w * w * tokens;
-  const double last_block = 6 * w * w * tokens + scores + (18 * w * w + 16 * w * w) * words + attend(words, words);
-  return text + projections + widened + full * whole_block + last_block + 2 * hidden * (w + outputs) * words;
-}
-
-double heads_flop(const StepJob& job) {
-  if (job.head_parameters.empty()) return 0;
-  const double forward = masked_words_forward(job);
-  if (!job.settings.heads.masked_words().detach_text()) return 3 * forward;
-  const double text =
-      text_flop(job.settings.model, job.caption_tokens).whole_forward +
-      2.0 * job.settings.model.text().width() * job.settings.model.joint_width() * to_double(job.caption_tokens - 1);
-  return 3 * forward - 2 * text;
-}
-
 double seconds(const Traffic& traffic, const Machine& machine) {
   return to_double(traffic.sent) / machine.bandwidth + to_double(traffic.messages) * machine.latency;
 }
 
 }  // namespace
-
-double expected_masked_words(const MaskedWordsConfig& config, int64_t caption_tokens) {
-  return std::max(1.0, config.mask_tokens() * to_double(caption_tokens - 2));
-}
-
-int64_t head_outputs(const StepJob& job) {
-  for (const ParameterSize& parameter : job.head_parameters) {
-    if (parameter.name == "heads.masked_words.bias") return parameter.count;
-  }
-  return 0;
-}
 
 int64_t rows_of(const StepJob& job, int rank) {
   return split_rows(job.settings.train.global_batch(), job.world)[static_cast<size_t>(rank)];
@@ -132,7 +90,10 @@ double references_flop(const StepJob& job, int rank) {
 StepFlop step_flop(const StepJob& job, int rank) {
   const ModelConfig& model = job.settings.model;
   const std::vector<ParameterSize> trainable = trainable_sizes(job);
-  const TowerFlop image = image_flop(model), text = text_flop(model, job.caption_tokens);
+  const int64_t carried = carried_text_tokens(job);
+  const TowerFlop image = image_flop(model);
+  const TowerFlop text =
+      carried > 0 ? text_flop(model, carried, TowerTokens::kAll) : text_flop(model, job.caption_tokens);
   const int64_t rows = rows_of(job, rank), chunk = chunk_rows(job, rank), batch = job.settings.train.global_batch();
   const double backward =
       (trains(trainable, "image.") ? image.backward : 0) + (trains(trainable, "text.") ? text.backward : 0);

@@ -24,7 +24,8 @@
 //
 // FLOP (2 a multiply-add): encoders as encoders/model_cost.h, once more forward if there is more than one chunk; the
 // loss 4 products of b x B x d (3 if all pairs are one tile), as tile_engine.h makes them; the bank 2 of them and one
-// for each gradient (of a batch's references the most there can be); a head its own. Element-wise work is not counted.
+// for each gradient (of a batch's references the most there can be); a head its own (head_cost.cpp), with the last text
+// block's work for tokens that are no features. Element-wise work is not counted.
 //
 // Time: FLOP / rate of matrix products, with nothing else; bytes / bandwidth + messages x latency a call. Gradient
 // buckets hide behind the backward of the last chunk, all but the last of them; a replicated bank's gradient behind all
@@ -48,17 +49,10 @@ struct StepJob {
   int64_t caption_tokens = 0;  // up to the longest caption's end token, start and end included
   int64_t identities = 0;      // to train on; 0: no bank is kept
   bool gpu = false;            // each rank has one: what lies there and what on the host (step_memory())
-  // Of the heads, under their full names ("heads.masked_words...."), in their order; and what their count() is, a
-  // sample.
+  // Of the heads, under their full names ("heads.masked_words...."), in their order.
   std::vector<ParameterSize> head_parameters;
-  double masked_words = 0;
+  double masked_words = 0;  // that heads.masked_words predicts, a sample
 };
-
-// How many words heads.masked_words hides in a caption of so many tokens, on average.
-double expected_masked_words(const MaskedWordsConfig& config, int64_t caption_tokens);
-
-// Words that heads.masked_words chooses among: one bias each. 0 without that head.
-int64_t head_outputs(const StepJob& job);
 
 // Rows of a rank, and of the chunks that they are cut into; with train.chunk AUTO as if all fitted.
 int64_t rows_of(const StepJob& job, int rank);

@@ -2,6 +2,7 @@
 
 #include "dataloader/sample_list.h"
 #include "dataloader/tokenizer.h"
+#include "trainer/head_cost.h"
 #include "trainer/head_start.h"
 #include "trainer/references/reference_bank.h"
 

@@ -6,6 +6,8 @@
 
 #include "comm/communicator.h"
 #include "dataloader/loader.h"
+#include "trainer/head_cost.h"
+#include "trainer/head_start.h"
 #include "trainer/losses/tile_device.h"
 #include "trainer/losses/tile_loss.h"
 #include "trainer/references/reference_bank.h"
@@ -71,7 +73,7 @@ int64_t bank_state_bytes(const StepJob& job, int rank, bool sharded) {
 
 int64_t bank_gradient_bytes(const StepJob& job, int rank, bool sharded) {
   const ReferencesConfig& config = job.settings.references;
-  if (config.fusion_weight() == 0 && job.head_parameters.empty()) return 0;
+  if (config.fusion_weight() == 0 && !heads_need_references(job.settings.heads)) return 0;
   int64_t rows = own_references(job, rank, sharded);
   if (config.negatives() == ReferencesConfig::BATCH) {
     rows = std::min(rows, job.settings.train.global_batch() * config.per_identity());
@@ -99,20 +101,6 @@ int64_t device_loss_bytes(const StepJob& job, int rank) {
   const int64_t r = std::min(kDeviceTile.rows, rows), c = std::min(kDeviceTile.columns, batch);
   const int64_t groups = (c + kGroupColumns - 1) / kGroupColumns * r + (r + kGroupRows - 1) / kGroupRows * c;
   return (kNumber + kFloat) * (rows + batch) + job.settings.objective.term_size() * 4 * kFloat * groups;
-}
-
-// Another pass of the text tower, blocks on all tokens and logits of the masked words.
-int64_t head_bytes(const StepJob& job, int64_t rows) {
-  if (job.head_parameters.empty()) return 0;
-  const ModelConfig& model = job.settings.model;
-  const MaskedWordsConfig& config = job.settings.heads.masked_words();
-  const int64_t tokens = rows * job.caption_tokens, width = model.joint_width();
-  const int64_t block_numbers = 5 + 2 + 4 * (model.activation() == ModelConfig::GELU ? 2 : 3);
-  const int64_t text = tokens * model.text().width() * block_numbers * model.text().layers();
-  const int64_t blocks = tokens * width * (2 + (7 + 2 * 9) * (config.blocks() - 1) + 6);
-  const double words = static_cast<double>(rows) * job.masked_words;
-  const auto logits = static_cast<int64_t>(words * static_cast<double>(2 * head_outputs(job)));
-  return kFloat * (text + blocks + logits);
 }
 
 }  // namespace
@@ -173,11 +161,14 @@ std::vector<MemoryItem> step_memory(const StepJob& job, int rank) {
   if (job.gpu)
     items.exact("images", 2 * rows * kFloat * pixels, fmt::format("2 x {} rows x 4 x {} pixels", rows, pixels));
   const bool bf16 = train.precision() == TrainConfig::BF16;
-  const int64_t activations = chunk == 0 ? 0 : activation_bytes(model, chunk, job.caption_tokens, bf16);
+  const int64_t carried = carried_text_tokens(job);
+  const TowerTokens texts = carried > 0 ? TowerTokens::kAll : TowerTokens::kFeature;
+  const int64_t activations =
+      chunk == 0 ? 0 : activation_bytes(model, chunk, carried > 0 ? carried : job.caption_tokens, bf16, texts);
   const std::string of_chunk = fmt::format("of a chunk of {} rows, captions of {} tokens", chunk, job.caption_tokens);
   if (job.gpu) items.about("activations", activations, of_chunk + ", as on a CPU");
   if (!job.gpu) items.exact("activations", activations, of_chunk);
-  items.about("heads", head_bytes(job, chunk), "of the chunk: text tower, blocks, logits");
+  items.about("heads", head_bytes(job, chunk), "of the chunk: passes of a tower, blocks, outputs");
   if (rows > chunk) items.exact("features", 2 * kFloat * rows * model.joint_width(), "all chunks': 8 b d");
   items.exact("loss, matrices", loss_bytes(job, rank), "captions, gradients, one tile");
   const int64_t numbers = 12;  // statistics, factors and codes a column: 5 to 20, by the loss

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "comm/communicator.h"
+#include "trainer/head_start.h"
 #include "trainer/losses/loss_term.h"
 #include "trainer/references/reference_bank.h"
 #include "trainer/step_cost.h"
@@ -124,7 +125,7 @@ void add_references(CallList& calls, const StepJob& job) {
     calls.all_reduce(part, "references.maxima", 2 * 2 * batch, kNumber);
     calls.all_reduce(part, "references.sums", 2 * 2 * batch, kNumber);
     if (config.guidance_weight() > 0) calls.reduce_scatter(part, "references.feature_gradient", 2 * row);
-    if (config.fusion_weight() > 0 || !job.head_parameters.empty())
+    if (config.fusion_weight() > 0 || heads_need_references(job.settings.heads))
       calls.all_reduce(part, "references.norm", 1, kNumber);
   } else if (config.fusion_weight() > 0) {
     const bool all = config.negatives() == ReferencesConfig::BANK;
@@ -136,8 +137,10 @@ void add_references(CallList& calls, const StepJob& job) {
 
 void add_heads(CallList& calls, const StepJob& job) {
   const StepPart part = StepPart::kHeads;
-  calls.all_reduce(part, "heads.counts", 1, kNumber);
-  calls.all_reduce(part, "heads.sums", 1, kNumber);
+  const int64_t heads = count_heads(job.settings.heads);
+  calls.all_reduce(part, "heads.counts", heads, kNumber);
+  calls.all_reduce(part, "heads.sums", heads, kNumber);
+  if (!heads_need_references(job.settings.heads)) return;
   const ReferencesConfig& config = job.settings.references;
   const int64_t row = job.settings.model.joint_width() * static_cast<int64_t>(sizeof(float)), batch = calls.batch();
   if (!shards_references(config, job.identities * config.per_identity(), batch, job.world)) {

@@ -48,6 +48,30 @@ TEST_F(HeadsCommand, TheRunIsEvaluatedRefinedAndStartedFrom) {
   output_of(train("without", {"train.optimizer.group=[{ name: \"heads.*\" rate_multiplier: 5 }]"}));
 }
 
+// The restored images are in the report, and nothing else needs what SEN's heads have learned.
+TEST_F(HeadsCommand, RestorationAndIdentitiesAreTrainedAndShown) {
+  const std::vector<std::string> settings = {"heads.image_restoration={ weight: 2 mask_ratio: 0.5 blocks: 1 }",
+                                             "heads.identity_classifier.weight=1"};
+  const std::string trained = output_of(train("sen", settings));
+  EXPECT_THAT(trained, HasSubstr("image_restoration "));
+  EXPECT_THAT(trained, HasSubstr("identity_classifier "));
+  EXPECT_THAT(output_of(train("sen", settings)), HasSubstr("continuing"));
+  for (const std::string& from : {folder_ / "sen", folder_ / "sen/checkpoints/step_0000000004"}) {
+    const std::string page = folder_ / "page.html";
+    output_of({muster_program(), "eval", "--run", from, "--data", store(), "--report", page});
+    const std::string html = read_text(page);
+    const size_t section = html.find("<h2>Restoration</h2>");
+    ASSERT_NE(section, std::string::npos) << from;
+    size_t pictures = 0;
+    for (size_t i = html.find("data:image/jpeg", section); i != std::string::npos;
+         i = html.find("data:image/jpeg", i + 1)) {
+      ++pictures;
+    }
+    EXPECT_EQ(pictures, 3U * 8U) << from;
+  }
+  output_of({muster_program(), "search", "--run", folder_ / "sen", "--data", store(), "a red thing"});
+}
+
 TEST_F(HeadsCommand, MisspeltGroupOfHeadsIsRefused) {
   const ProgramResult result = run_program(
       train("words", {"heads.masked_words.weight=1", "train.optimizer.group=[{ name: \"heads.masked_word.*\" }]"}));

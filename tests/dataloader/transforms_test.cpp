@@ -37,6 +37,15 @@ std::vector<float> train(const ImageTransform& transform, const Image& image, ui
   return out;
 }
 
+TEST(Transforms, PixelsComeBack) {
+  const ImageTransform transform(ImageTransformConfig(), 7, 5);
+  const Image image = random_image(7, 5);
+  std::vector<float> values = evaluate(transform, image);
+  EXPECT_EQ(transform.to_image(values.data()).pixels, image.pixels);
+  for (float& value : values) value = value > 0 ? 1e6F : -1e6F;
+  for (const uint8_t pixel : transform.to_image(values.data()).pixels) EXPECT_TRUE(pixel == 0 || pixel == 255);
+}
+
 // torchvision's Resize, CenterCrop, ToTensor and Normalize, in Pillow and NumPy.
 constexpr char kTorchvision[] = R"(
 import sys

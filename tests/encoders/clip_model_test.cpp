@@ -1,9 +1,11 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -371,6 +373,61 @@ TEST_F(ClipModel, DropoutDoesNotDependOnHowTheBatchIsCut) {
   model->eval();
   EXPECT_TRUE(at::equal(model->forward(batch, 5).pairs[0].image, model->encode_image(batch.images)));
   EXPECT_TRUE(at::equal(model->forward(batch, 5).pairs[0].text, model->encode_text(batch.tokens)));
+}
+
+TEST_F(ClipModel, TextTokensAreThoseOfThePassAndEndInTheFeature) {
+  ModelConfig config = tiny();
+  config.set_dropout(0.3);
+  const std::shared_ptr<Model> model = make_model(config, 1);
+  disturb(*model);
+  const Batch batch = make_batch(5, config);  // end tokens at 1 to 5 of 9 places
+  const std::vector<at::Tensor> whole = {model->forward(batch, 5, {true, false}).text_tokens,
+                                         model->forward(batch, 5, {true, true}).text_tokens};
+  EXPECT_EQ(whole[0].sizes(), (std::vector<int64_t>{5, 6, 12}));
+  EXPECT_EQ(whole[1].sizes(), (std::vector<int64_t>{5, 9, 12}));
+  EXPECT_FALSE(model->forward(batch, 5).text_tokens.defined());
+  for (const bool training : {false, true}) {
+    model->train(training);
+    for (const bool padding : {false, true}) {
+      const Features features = model->forward(batch, 5, {true, padding});
+      for (int64_t row = 0; row < 5; ++row) {
+        EXPECT_TRUE(at::equal(features.text_tokens[row][1 + row], features.pairs[0].text[row]));
+      }
+      // Of one caption alone, whatever stands beside it; in evaluation what the other passes give.
+      const Features alone = model->forward(rows_of(batch, 2, 1), 5, {true, padding});
+      EXPECT_LE(largest_difference(alone.text_tokens[0].narrow(0, 0, 4), features.text_tokens[2].narrow(0, 0, 4)),
+                1e-5);
+      if (training) continue;
+      EXPECT_LE(largest_difference(features.pairs[0].text, model->encode_text(batch.tokens)), 1e-5);
+      EXPECT_LE(largest_difference(features.text_tokens.narrow(1, 0, 6), model->text_tokens(batch, 5)), 1e-5);
+    }
+  }
+}
+
+TEST_F(ClipModel, ImageTokensAreOfTheKeptPatchesAlone) {
+  const ModelConfig config = tiny();  // 6 x 2 patches of 4 x 4
+  const std::shared_ptr<Model> model = make_model(config, 1);
+  disturb(*model);
+  const Batch batch = make_batch(2, config);
+  const at::Tensor all = at::arange(12).expand({2, 12});
+  const at::Tensor feature = model->image_tokens(batch, all, 1).select(1, 0);
+  EXPECT_LE(largest_difference(feature, model->encode_image(batch.images)), 1e-5);
+
+  const at::Tensor kept = at::tensor(std::vector<int64_t>{3, 8, 0, 11, 2, 4}).view({2, 3});
+  const at::Tensor tokens = model->image_tokens(batch, kept, 1);
+  EXPECT_EQ(tokens.sizes(), (std::vector<int64_t>{2, 4, 12}));
+  // In another order the same tokens.
+  const at::Tensor turned = model->image_tokens(batch, kept.flip(1), 1);
+  EXPECT_LE(largest_difference(turned.narrow(1, 1, 3).flip(1), tokens.narrow(1, 1, 3)), 1e-5);
+  // Patch 3 is in row 1, column 1; patch 2 beside it is not seen in the first image.
+  Batch changed = batch;
+  changed.images = batch.images.clone();
+  changed.images[0].narrow(1, 4, 4).narrow(2, 0, 4).add_(1);
+  EXPECT_TRUE(at::equal(model->image_tokens(changed, kept, 1), tokens));
+  changed.images[0].narrow(1, 4, 4).narrow(2, 4, 4).add_(1);
+  const at::Tensor other = model->image_tokens(changed, kept, 1);
+  EXPECT_GT(largest_difference(other[0], tokens[0]), 0.01);
+  EXPECT_TRUE(at::equal(other[1], tokens[1]));
 }
 
 TEST_F(ClipModel, AModelLargerThanTheMachineIsRefused) {

@@ -113,6 +113,17 @@ TEST(ModelCost, FlopAreThoseOfTheProductsThatAreMade) {
     const FeaturePair& pair = features.pairs[0];
     torch::autograd::backward({pair.image, pair.text}, {at::ones_like(pair.image), at::ones_like(pair.text)});
     EXPECT_DOUBLE_EQ(counted.take(), rows * (image.backward + text.backward));
+
+    const TowerFlop all = text_flop(config, tokens, TowerTokens::kAll);
+    const Features whole = model->forward(batch, 1, {true, false});
+    EXPECT_DOUBLE_EQ(counted.take(), rows * (image.forward + all.forward));
+    whole.text_tokens.sum().backward();
+    EXPECT_DOUBLE_EQ(counted.take(), rows * all.backward);
+    const TowerFlop some = image_tokens_flop(config, 2);
+    const at::Tensor seen = model->image_tokens(batch, at::arange(2).expand({rows, 2}), 1);
+    EXPECT_DOUBLE_EQ(counted.take(), rows * some.forward);
+    seen.sum().backward();
+    EXPECT_DOUBLE_EQ(counted.take(), rows * some.backward);
   }
 }
 
@@ -128,6 +139,12 @@ TEST(ModelCost, ActivationsAreWhatAForwardLeaves) {
           const auto model = make_model(config, 1);
           for (at::Tensor& parameter : model->parameters()) parameter.mutable_grad() = at::zeros_like(parameter);
           const Batch batch = make_batch(config, rows, 14);
+          {
+            AllocatedBytes allocated;
+            const Bf16Scope precision(bf16, at::kCPU);
+            const Features whole = model->forward(batch, 1, {true, false});
+            EXPECT_EQ(allocated.now(), activation_bytes(config, rows, 14, bf16, TowerTokens::kAll));
+          }
           AllocatedBytes allocated;
           const Bf16Scope precision(bf16, at::kCPU);
           const Features features = model->forward(batch, 1);

@@ -44,13 +44,14 @@ class TableModel : public Model {
     table_ = register_parameter("table", at::randn({kVocabulary, kWidth}, generator, at::kDouble));
     places_ = register_parameter("places", at::randn({kContext, kWidth}, generator, at::kDouble));
   }
-  ForwardPass begin_forward(const Batch&, uint64_t) override { return {}; }
+  ForwardPass begin_forward(const Batch&, uint64_t, const TokenRequest&) override { return {}; }
   at::Tensor encode_image(const at::Tensor& images) override { return images; }
   at::Tensor encode_text(const at::Tensor& tokens) override { return tokens; }
   at::Tensor text_tokens(const Batch& batch, uint64_t) override {
     const int64_t used = batch.tokens.argmax(1).max().item<int64_t>() + 1;
     return at::embedding(table_, batch.tokens.narrow(1, 0, used)) + places_.narrow(0, 0, used);
   }
+  at::Tensor image_tokens(const Batch& batch, const at::Tensor&, uint64_t) override { return batch.images; }
   at::Tensor token_embedding() const override { return table_; }
   std::map<std::string, int64_t> layers_above() const override { return {}; }
 
@@ -220,7 +221,7 @@ TEST(MaskedWords, SumIsTheFormulas) {
     const std::shared_ptr<Head> head = make_head(config);
     TableModel model;
     const at::Tensor references = references_of(9);
-    const double got = head->sum(batch, references, model, kSeed).item<double>();
+    const double got = head->sum(batch, {}, references, model, kSeed).item<double>();
     const double expected = Formula(*head, parse(config)).sum(batch, references, model).item<double>();
     EXPECT_NEAR(got, expected, 1e-12 * expected) << config;
     EXPECT_GT(expected, 1) << config;
@@ -235,12 +236,12 @@ TEST(MaskedWords, GradientsEqualFiniteDifferences) {
     TableModel model;
     at::Tensor references = references_of(3);
     references.requires_grad_();
-    head->sum(batch, references, model, kSeed).backward();
+    head->sum(batch, {}, references, model, kSeed).backward();
     std::vector<std::pair<std::string, at::Tensor>> all = {{"references", references}};
     for (auto& parameter : head->named_parameters()) all.emplace_back(parameter.key(), parameter.value());
     for (auto& parameter : model.named_parameters()) all.emplace_back(parameter.key(), parameter.value());
     const at::NoGradGuard no_grad;
-    const auto value = [&] { return head->sum(batch, references, model, kSeed).item<double>(); };
+    const auto value = [&] { return head->sum(batch, {}, references, model, kSeed).item<double>(); };
     double largest = 0;
     for (const auto& [name, tensor] : all) {
       ASSERT_TRUE(tensor.grad().defined()) << name << " has no part in it: " << config;
@@ -269,7 +270,7 @@ TEST(MaskedWords, DetachedTextGetsNoGradient) {
   TableModel model;
   at::Tensor references = references_of(4);
   references.requires_grad_();
-  head->sum(make_batch(4), references, model, kSeed).backward();
+  head->sum(make_batch(4), {}, references, model, kSeed).backward();
   EXPECT_GT(references.grad().abs().max().item<double>(), 0);
   for (const auto& parameter : model.parameters()) EXPECT_FALSE(parameter.grad().defined());
 }
@@ -289,11 +290,11 @@ TEST(MaskedWords, MasksAreThoseOfTheSample) {
     const int64_t words = head->count(one, kSeed);
     EXPECT_GE(words, 1);
     count += words;
-    sum += head->sum(one, references.narrow(0, row, 1), model, kSeed).item<double>();
+    sum += head->sum(one, {}, references.narrow(0, row, 1), model, kSeed).item<double>();
   }
   EXPECT_EQ(head->count(batch, kSeed), count);
-  EXPECT_NEAR(head->sum(batch, references, model, kSeed).item<double>(), sum, 1e-12 * sum);
-  EXPECT_NE(head->sum(batch, references, model, kSeed + 1).item<double>(), sum);
+  EXPECT_NEAR(head->sum(batch, {}, references, model, kSeed).item<double>(), sum, 1e-12 * sum);
+  EXPECT_NE(head->sum(batch, {}, references, model, kSeed + 1).item<double>(), sum);
 }
 
 TEST(MaskedWords, ACaptionWithoutWordsAddsNothing) {
@@ -304,7 +305,7 @@ TEST(MaskedWords, ACaptionWithoutWordsAddsNothing) {
   batch.tokens[0][0].fill_(kStart);
   batch.tokens[0][1].fill_(kEnd);
   EXPECT_EQ(head->count(batch, kSeed), 0);
-  EXPECT_EQ(head->sum(batch, references_of(1), model, kSeed).item<double>(), 0);
+  EXPECT_EQ(head->sum(batch, {}, references_of(1), model, kSeed).item<double>(), 0);
 }
 
 TEST(TokenMasking, SharesAreThoseAskedFor) {
@@ -347,7 +348,8 @@ TEST(HeadLosses, AnyCutGivesTheSameMeansAndGradients) {
   TableModel whole_model;
   const std::shared_ptr<Head> whole = make_head(config);
   at::Tensor leaf = references.clone().requires_grad_();
-  const at::Tensor mean = whole->sum(batch, leaf, whole_model, kSeed) / static_cast<double>(whole->count(batch, kSeed));
+  const at::Tensor mean =
+      whole->sum(batch, {}, leaf, whole_model, kSeed) / static_cast<double>(whole->count(batch, kSeed));
   mean.backward();
   for (int ranks = 1; ranks <= 4; ++ranks) {
     run_ranks(ranks, [&](Communicator& communicator) {
@@ -366,7 +368,7 @@ TEST(HeadLosses, AnyCutGivesTheSameMeansAndGradients) {
       losses.begin(cut(0, count), 1, kSeed, references.narrow(0, first, count).clone());
       const int64_t half = count / 2;
       for (const auto& [begin, size] : {std::pair{int64_t{0}, half}, std::pair{half, count - half}}) {
-        const at::Tensor loss = losses.forward(cut(begin, size), begin);
+        const at::Tensor loss = losses.forward(cut(begin, size), {}, begin);
         EXPECT_EQ(loss.defined(), size > 0);
         if (loss.defined()) loss.backward();
       }
@@ -387,7 +389,7 @@ TEST(HeadLosses, AWeightOfZeroGivesTheValueAlone) {
     HeadLosses losses({make_head("ramp_epochs: 2")}, model, communicator);
     const Batch batch = make_batch(3);
     losses.begin(batch, 0, kSeed, references_of(3));
-    EXPECT_FALSE(losses.forward(batch, 0).defined());
+    EXPECT_FALSE(losses.forward(batch, {}, 0).defined());
     const HeadValues values = losses.finish();
     EXPECT_GT(values.means.at(0), 0);
     EXPECT_EQ(values.weighted, 0);

@@ -1,5 +1,5 @@
-// The promise "exact" for a step with a reference bank and a head that reads it: N ranks and k chunks against one
-// process with the whole batch, one graph and plain autograd in float64.
+// The promise "exact" for a step with a reference bank and heads, of which one reads it: N ranks and k chunks against
+// one process with the whole batch, one graph and plain autograd in float64.
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/matmul.h>
@@ -19,6 +19,8 @@
 #include "tests/mpi/step_fixture.h"
 #include "trainer/encoders/model.h"
 #include "trainer/heads/head_losses.h"
+#include "trainer/heads/identity_classifier.h"
+#include "trainer/heads/image_restoration.h"
 #include "trainer/heads/masked_words.h"
 #include "trainer/losses/objective.h"
 #include "trainer/optimizer.h"
@@ -28,7 +30,8 @@
 namespace muster {
 namespace {
 
-constexpr double kFusion = 0.8, kGuidance = 1.2, kWords = 0.6, kTemperature = 0.1;
+constexpr double kFusion = 0.8, kGuidance = 1.2, kTemperature = 0.1;
+constexpr double kWords = 0.6, kRestoration = 0.7, kClassifier = 0.4;
 constexpr int64_t kIdentities = 11;
 
 struct Setting {
@@ -38,6 +41,9 @@ struct Setting {
   double fusion;
   MaskedWordsConfig::Output output;
   int reference_tokens;
+  bool words = true;
+  bool sen = false;      // image restoration and identity classifier
+  bool padding = false;  // as its published code
 };
 
 const Setting kSettings[] = {
@@ -47,6 +53,10 @@ const Setting kSettings[] = {
      2},
     {"sharded, batch, words alone", ReferencesConfig::SHARDED, ReferencesConfig::BATCH, 0, MaskedWordsConfig::SEEN, 1},
     {"sharded, batch", ReferencesConfig::SHARDED, ReferencesConfig::BATCH, kFusion, MaskedWordsConfig::SEEN, 2},
+    {"restoration, identities", ReferencesConfig::REPLICATED, ReferencesConfig::BANK, kFusion, MaskedWordsConfig::SEEN,
+     1, false, true},
+    {"all heads", ReferencesConfig::SHARDED, ReferencesConfig::BANK, kFusion, MaskedWordsConfig::SEEN, 1, true, true,
+     true},
 };
 
 ReferencesConfig references_config(const Setting& setting) {
@@ -61,7 +71,7 @@ ReferencesConfig references_config(const Setting& setting) {
   return config;
 }
 
-std::shared_ptr<Head> make_head(const Setting& setting, at::ScalarType dtype) {
+std::shared_ptr<Head> make_words(const Setting& setting) {
   MaskedWordsConfig config;
   config.set_weight(kWords);
   config.set_mask_tokens(0.3);
@@ -70,9 +80,31 @@ std::shared_ptr<Head> make_head(const Setting& setting, at::ScalarType dtype) {
   config.set_output(setting.output);
   std::vector<int64_t> seen;
   for (int64_t id = 1; id < 450; ++id) seen.push_back(id);  // not all of the batch's
-  auto head = make_masked_words(config, small_model(), {1, 500, 49405}, seen, kSeed);
-  head->to(dtype);
-  return head;
+  return make_masked_words(config, small_model(), {1, 500, 49405}, seen, kSeed);
+}
+
+std::vector<int64_t> identities() {
+  std::vector<int64_t> all;
+  for (int64_t i = 0; i < kIdentities; ++i) all.push_back(i);
+  return all;
+}
+
+Heads make_heads(const Setting& setting, at::ScalarType dtype) {
+  Heads heads;
+  if (setting.words) heads.push_back(make_words(setting));
+  if (setting.sen) {
+    ImageRestorationConfig restoration;
+    restoration.set_weight(kRestoration);
+    restoration.set_blocks(2);
+    restoration.set_attend_padding(setting.padding);
+    restoration.set_skip_one(setting.padding);
+    heads.push_back(make_image_restoration(restoration, small_model(), kSeed));
+    IdentityClassifierConfig classifier;
+    classifier.set_weight(kClassifier);
+    heads.push_back(make_identity_classifier(classifier, small_model(), identities(), kSeed));
+  }
+  for (const auto& head : heads) head->to(dtype);
+  return heads;
 }
 
 std::shared_ptr<Model> make_double_or_float_model(at::ScalarType dtype) {
@@ -94,12 +126,6 @@ Batch step_batch() {
   Batch batch = make_batch(small_model(), 13, 0);
   batch.identity.remainder_(kIdentities);
   return batch;
-}
-
-std::vector<int64_t> identities() {
-  std::vector<int64_t> all;
-  for (int64_t i = 0; i < kIdentities; ++i) all.push_back(i);
-  return all;
 }
 
 at::Tensor unit(const at::Tensor& rows) {
@@ -132,17 +158,18 @@ at::Tensor plain_info_nce(const Features& features, const at::Tensor& identity) 
 }
 
 struct Truth {
-  double loss = 0, words = 0;
+  double loss = 0;
+  std::vector<double> heads;  // of each its mean
   NamedParameters parameters;
   at::Tensor d_rows;  // [identities, d] in the bank's order
   std::shared_ptr<Model> model;
-  std::shared_ptr<Head> head;
+  Heads made;
 };
 
 Truth whole_batch(const Setting& setting) {
   Truth truth;
   truth.model = make_double_or_float_model(at::kDouble);
-  truth.head = make_head(setting, at::kDouble);
+  truth.made = make_heads(setting, at::kDouble);
   Batch batch = step_batch();
   batch.images = batch.images.to(at::kDouble);
   LocalCommunicator local;
@@ -157,22 +184,28 @@ Truth whole_batch(const Setting& setting) {
   }
   for (auto& parameter : truth.model->named_parameters())
     truth.parameters.emplace_back(parameter.key(), parameter.value());
-  for (auto& parameter : truth.head->named_parameters()) {
-    truth.parameters.emplace_back("heads.masked_words." + parameter.key(), parameter.value());
+  for (const auto& head : truth.made) {
+    for (auto& parameter : head->named_parameters()) {
+      truth.parameters.emplace_back("heads." + head->name() + "." + parameter.key(), parameter.value());
+    }
   }
   for (auto& [name, parameter] : truth.parameters) parameter.mutable_grad() = at::zeros_like(parameter);
-  const Features features = truth.model->forward(batch, kSeed);
+  const Features features = truth.model->forward(batch, kSeed, {setting.sen, setting.padding});
   const at::Tensor &image = features.pairs[0].image, &text = features.pairs[0].text;
   const bool batch_only = setting.negatives == ReferencesConfig::BATCH;
-  const at::Tensor words = truth.head->sum(batch, rows.index_select(0, row_of_sample), *truth.model, kSeed) /
-                           static_cast<double>(truth.head->count(batch, kSeed));
+  at::Tensor of_heads = at::zeros({}, at::kDouble);
+  for (const auto& head : truth.made) {
+    const at::Tensor mean = head->sum(batch, features, rows.index_select(0, row_of_sample), *truth.model, kSeed) /
+                            static_cast<double>(head->count(batch, kSeed));
+    truth.heads.push_back(mean.item<double>());
+    of_heads = of_heads + head->weight(0) * mean;
+  }
   const at::Tensor fusion = plain_references(image.detach(), text.detach(), rows, row_of_sample, batch_only);
   const at::Tensor guidance = plain_references(image, text, rows.detach(), row_of_sample, batch_only);
   const at::Tensor loss =
-      plain_info_nce(features, batch.identity) + setting.fusion * fusion + kGuidance * guidance + kWords * words;
+      plain_info_nce(features, batch.identity) + setting.fusion * fusion + kGuidance * guidance + of_heads;
   loss.backward();
   truth.loss = loss.item<double>();
-  truth.words = words.item<double>();
   truth.d_rows = rows.grad();
   return truth;
 }
@@ -187,7 +220,7 @@ class Subject {
         dtype_(dtype),
         model_(make_double_or_float_model(dtype)),
         objective_(objective_config()),
-        heads_{make_head(setting, dtype)},
+        heads_(make_heads(setting, dtype)),
         trainable_(take_trainable(*model_, objective_, OptimizerConfig(), heads_)),
         optimizer_(trainable_, OptimizerConfig()),
         reducer_(trainable_, communicator, 1 << 20),
@@ -235,8 +268,11 @@ void expect_exact(const Setting& setting, Communicator& communicator, at::Scalar
     const std::string where = std::string(setting.name) + ", " + std::to_string(chunks) + " chunks, rank " +
                               std::to_string(communicator.rank());
     EXPECT_NEAR(result.loss, truth.loss, bound * std::abs(truth.loss)) << where;
-    EXPECT_EQ(subject.term_names().back(), "masked_words");
-    EXPECT_NEAR(result.terms.back(), truth.words, bound * truth.words) << where;
+    const size_t first_head = result.terms.size() - truth.heads.size();
+    for (size_t i = 0; i < truth.heads.size(); ++i) {
+      EXPECT_EQ(subject.term_names().at(first_head + i), truth.made[i]->name());
+      EXPECT_NEAR(result.terms.at(first_head + i), truth.heads[i], bound * truth.heads[i]) << where;
+    }
     for (size_t i = 0; i < truth.parameters.size(); ++i) {
       const auto& [name, parameter] = subject.parameters()[i];
       ASSERT_EQ(name, truth.parameters[i].first);
@@ -269,7 +305,7 @@ TEST_F(HeadsTest, AHeadThatNeedsReferencesNeedsABank) {
   const Setting& setting = kSettings[0];
   const std::shared_ptr<Model> model = make_double_or_float_model(at::kFloat);
   LossObjective objective(objective_config());
-  const Heads heads{make_head(setting, at::kFloat)};
+  const Heads heads = make_heads(setting, at::kFloat);
   const NamedParameters trainable = take_trainable(*model, objective, OptimizerConfig(), heads);
   Optimizer optimizer(trainable, OptimizerConfig());
   GradientReducer reducer(trainable, *communicator_, 1 << 20);

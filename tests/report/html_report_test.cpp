@@ -43,6 +43,7 @@ ReportData hostile_report(const std::string& run_dir) {
   data.queries = {{kHostile, kHostile, {{kJpeg, kHostile, 0.5, true}, {{1, 2}, kHostile, -0.5, false}}, 1},
                   {"no hits", "1", {}, 0}};
   data.image_queries = {{kPng, kHostile, {{kHostile, kHostile, 0.25, false}}, 17}};
+  data.restorations = {{kHostile, kHostile, kJpeg, {1}, kPng}};
   return data;
 }
 
@@ -93,6 +94,18 @@ TEST_F(HtmlReport, ShowsTheTableAndMarksRightAndWrong) {
   EXPECT_THAT(page, HasSubstr("first right at rank 17"));
   EXPECT_THAT(page, HasSubstr("no right one found"));
   EXPECT_THAT(page, HasSubstr("no image"));
+}
+
+TEST_F(HtmlReport, ShowsWhatIsSeenRestoredAndTheImage) {
+  ReportData data = hostile_report("");
+  const std::string page = written(data, path_);
+  const size_t section = page.find("<h2>Restoration</h2>");
+  ASSERT_NE(section, std::string::npos);
+  EXPECT_THAT(page.substr(section), HasSubstr("alt=\"seen\"><span class=\"under\">seen</span>"));
+  EXPECT_THAT(page.substr(section), HasSubstr("no image</span><span class=\"under\">restored</span>"));
+  EXPECT_THAT(page.substr(section), HasSubstr("alt=\"image\"><span class=\"under\">image</span>"));
+  data.restorations.clear();
+  EXPECT_THAT(written(data, path_), Not(HasSubstr("<h2>Restoration</h2>")));
 }
 
 TEST_F(HtmlReport, AnEmptyRunSaysSo) {
@@ -160,7 +173,7 @@ TEST_F(HtmlReport, IsWellFormedAndSelfContained) {
   run_reference_python(kCheckPage, {path_, folder_ / "found.json"});
   std::ifstream file(folder_ / "found.json");
   const nlohmann::json found = nlohmann::json::parse(file);
-  ASSERT_EQ(found["images"].size(), 2U);
+  ASSERT_EQ(found["images"].size(), 4U);  // two of hits, two of restorations
   EXPECT_EQ(found["images"][0], (nlohmann::json{"data:image/jpeg", kJpeg}));
   EXPECT_EQ(found["images"][1], (nlohmann::json{"data:image/png", kPng}));
   EXPECT_EQ(found["pre"],

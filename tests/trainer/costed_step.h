@@ -19,6 +19,8 @@
 
 #include "comm/gradient_reducer.h"
 #include "trainer/encoders/model.h"
+#include "trainer/heads/identity_classifier.h"
+#include "trainer/heads/image_restoration.h"
 #include "trainer/heads/masked_words.h"
 #include "trainer/replica.h"
 #include "trainer/step.h"
@@ -102,6 +104,7 @@ class CostedStep {
       for (const auto& parameter : head->named_parameters()) {
         job.head_parameters.push_back({parameter_prefix(*head) + parameter.key(), parameter.value().numel()});
       }
+      if (head->name() != "masked_words") continue;
       const Batch batch = rows_of_rank();
       job.masked_words = static_cast<double>(head->count(batch, 0)) / static_cast<double>(batch.size());
     }
@@ -167,10 +170,20 @@ class CostedStep {
 
  private:
   static Heads heads_of(const RunSettings& settings) {
-    if (settings.heads.masked_words().weight() == 0) return {};
+    Heads heads;
     std::vector<int64_t> seen(400);
     std::iota(seen.begin(), seen.end(), 1);
-    return {make_masked_words(settings.heads.masked_words(), settings.model, {1, 500, 597}, seen, 1)};
+    const HeadsConfig& config = settings.heads;
+    if (config.masked_words().weight() > 0) {
+      heads.push_back(make_masked_words(config.masked_words(), settings.model, {1, 500, 597}, seen, 1));
+    }
+    if (config.image_restoration().weight() > 0) {
+      heads.push_back(make_image_restoration(config.image_restoration(), settings.model, 1));
+    }
+    if (config.identity_classifier().weight() > 0) {
+      heads.push_back(make_identity_classifier(config.identity_classifier(), settings.model, people(), 1));
+    }
+    return heads;
   }
 
   RunSettings settings_;
@@ -245,6 +258,21 @@ inline std::vector<std::pair<std::string, RunSettings>> costed_settings(int64_t 
   frozen->set_freeze(true);
   changed.objective.mutable_logit_scale()->set_learnable(false);
   all.emplace_back("a frozen tower in chunks", changed);
+  RunSettings sen = small_settings(info_nce, batch);
+  sen.heads.mutable_image_restoration()->set_weight(1);
+  all.emplace_back("restoration", sen);
+  sen.heads.mutable_identity_classifier()->set_weight(1);
+  sen.heads.mutable_image_restoration()->set_mask_ratio(0.4);
+  sen.heads.mutable_image_restoration()->set_attend_padding(true);
+  sen.heads.mutable_image_restoration()->set_skip_one(true);
+  sen.heads.mutable_image_restoration()->set_blocks(1);
+  sen.train.set_chunk(3);
+  all.emplace_back("restoration as published, identities, in chunks", sen);
+  sen.heads.mutable_image_restoration()->set_weight(0);
+  all.emplace_back("identities", sen);
+  sen = with_references(sen, ReferencesConfig::SHARDED, true);
+  sen.heads.mutable_image_restoration()->set_weight(1);
+  all.emplace_back("all heads", sen);
   all.emplace_back("AUTO", with_references(small_settings(info_nce, batch), ReferencesConfig::AUTO, true));
   for (const auto placement : {ReferencesConfig::REPLICATED, ReferencesConfig::SHARDED}) {
     const std::string name = ReferencesConfig::Placement_Name(placement);

@@ -160,6 +160,14 @@ TEST(StepCost, ACheckpointsCopyIsAsLargeAsForeseen) {
 
 // What a head is said to leave for its backward is an estimate.
 TEST(StepCost, AHeadsMemoryIsAboutAsForeseen) {
+  const auto expect_about = [](CostedStep& step, const Features& live, const at::Tensor& references,
+                               const std::string& where) {
+    const Batch batch = step.whole_batch();
+    AllocatedBytes allocated;
+    const at::Tensor sum = step.heads()[0]->sum(batch, live, references, step.model(), 0);
+    const auto foreseen = static_cast<double>(items_of(step.job(), 0)["heads"].bytes);
+    EXPECT_NEAR(static_cast<double>(allocated.now()), foreseen, 0.15 * foreseen) << where;
+  };
   run_ranks(1, [&](Communicator& communicator) {
     RunSettings settings = with_references(small_settings("term { info_nce {} }", 40), ReferencesConfig::AUTO, true);
     for (const int blocks : {1, 3}) {
@@ -168,11 +176,22 @@ TEST(StepCost, AHeadsMemoryIsAboutAsForeseen) {
       const Batch batch = step.whole_batch();
       at::Tensor references = at::randn({batch.size(), settings.model.joint_width()});
       references.requires_grad_();
-      AllocatedBytes allocated;
-      const at::Tensor sum = step.heads()[0]->sum(batch, references, step.model(), 0);
-      const auto foreseen = static_cast<double>(items_of(step.job(), 0)["heads"].bytes);
-      EXPECT_NEAR(static_cast<double>(allocated.now()), foreseen, 0.15 * foreseen) << blocks << " blocks";
+      expect_about(step, {}, references, std::to_string(blocks) + " blocks");
     }
+    settings = small_settings("term { info_nce {} }", 40);
+    settings.heads.mutable_image_restoration()->set_weight(1);
+    for (const auto& [blocks, pixels, ratio] : {std::tuple{1, 32, 0.7}, {4, 32, 0.7}, {2, 64, 0.5}}) {
+      settings.heads.mutable_image_restoration()->set_blocks(blocks);
+      settings.heads.mutable_image_restoration()->set_mask_ratio(ratio);
+      settings.model.mutable_image()->set_height_pixels(pixels);
+      CostedStep step(settings, communicator);
+      const Features live = step.model().forward(step.whole_batch(), 0, step.heads()[0]->tokens());
+      expect_about(step, live, {}, std::to_string(blocks) + " blocks, restoration");
+    }
+    settings.heads.mutable_image_restoration()->set_weight(0);
+    settings.heads.mutable_identity_classifier()->set_weight(1);
+    CostedStep step(settings, communicator);
+    expect_about(step, step.model().forward(step.whole_batch(), 0), {}, "identities");
   });
 }
 

@@ -23,16 +23,15 @@ class TwoPairs : public Model {
   TwoPairs(const ModelConfig& config, bool at_once)
       : at_once_(at_once), inner_(register_module("inner", make_model(config, 1))) {}
 
-  ForwardPass begin_forward(const Batch& batch, uint64_t seed) override {
+  ForwardPass begin_forward(const Batch& batch, uint64_t seed, const TokenRequest& tokens) override {
     if (at_once_) {
       const at::Tensor image = inner_->encode_image(batch.images), text = inner_->encode_text(batch.tokens);
-      const Features features{
-          {{"global", image, text}, {"local", at::flip(image, {1}), at::flip(text, {1})}}, {}, {}, {}};
+      const Features features{{{"global", image, text}, {"local", at::flip(image, {1}), at::flip(text, {1})}}, {}};
       ForwardPass pass{features, [features] { return features; }};
       for (FeaturePair& pair : pass.texts.pairs) pair.image = at::Tensor();
       return pass;
     }
-    ForwardPass inner = inner_->begin_forward(batch, seed);
+    ForwardPass inner = inner_->begin_forward(batch, seed, tokens);
     ForwardPass pass{inner.texts, nullptr};
     pass.texts.pairs.push_back({"local", {}, at::flip(inner.texts.pairs[0].text, {1})});
     pass.finish = [texts = pass.texts, finish = inner.finish] {
@@ -47,6 +46,9 @@ class TwoPairs : public Model {
   at::Tensor encode_image(const at::Tensor& images) override { return inner_->encode_image(images); }
   at::Tensor encode_text(const at::Tensor& tokens) override { return inner_->encode_text(tokens); }
   at::Tensor text_tokens(const Batch& batch, uint64_t seed) override { return inner_->text_tokens(batch, seed); }
+  at::Tensor image_tokens(const Batch& batch, const at::Tensor& kept, uint64_t seed) override {
+    return inner_->image_tokens(batch, kept, seed);
+  }
   at::Tensor token_embedding() const override { return inner_->token_embedding(); }
   std::map<std::string, int64_t> layers_above() const override { return {}; }
 

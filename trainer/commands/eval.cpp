@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "comm/make_communicator.h"
@@ -18,6 +19,7 @@
 #include "trainer/commands/run_setup.h"
 #include "trainer/evaluation.h"
 #include "trainer/report/metrics_file.h"
+#include "trainer/restored_samples.h"
 #include "trainer/run_folder.h"
 #include "trainer/run_report.h"
 #include "trainer/split_names.h"
@@ -109,7 +111,13 @@ void evaluate_run(const EvalArguments& arguments, Process& process) {
     records.insert(records.end(), {refined.refined, refined.control});
   }
   if (!report.empty()) {
-    write_run_report(report, arguments.run_dir, run.config, store, embeddings, result, *communicator);
+    std::vector<ReportRestoration> restorations;
+    if (process.rank() == 0 && run.settings.heads.image_restoration().weight() > 0) {
+      const auto head = load_restoration(arguments.run_dir, run, weights_from_name(arguments.weights));
+      restorations = restore_samples(*head, *run.model, store, embeddings, run.settings);
+    }
+    write_run_report(report, arguments.run_dir, run.config, store, embeddings, result, std::move(restorations),
+                     *communicator);
   }
   rank_rows(arguments.ranks, store, embeddings, *communicator);
   if (process.rank() != 0) return;

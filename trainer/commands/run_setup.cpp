@@ -1,6 +1,7 @@
 #include "trainer/commands/run_setup.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -49,6 +50,18 @@ Snapshot find_checkpoint(const std::string& run_dir, const std::string& which, c
   return checkpoints.load(step);
 }
 
+// A checkpoint's model, heads and objective.
+NamedTensors choose_weights(const Snapshot& snapshot, const std::string& run_dir, Weights weights) {
+  const bool average = weights == Weights::kEma || (weights == Weights::kAuto && !snapshot.ema.empty());
+  if (average && snapshot.ema.empty()) {
+    throw ConfigError(
+        fmt::format("{} keeps no average of its weights (train.ema.decay is 0); take the weights "
+                    "themselves (raw)",
+                    run_dir));
+  }
+  return average ? snapshot.ema : snapshot.model;
+}
+
 }  // namespace
 
 bool is_checkpoint_folder(const std::string& path) {
@@ -79,16 +92,23 @@ Weights weights_from_name(const std::string& name) {
 
 StoredWeights read_weights(const std::string& run_dir, const std::string& checkpoint, const RunConfig& config,
                            Weights weights) {
-  Snapshot snapshot = find_checkpoint(run_dir, checkpoint, config.train().checkpoint());
-  const int64_t step = snapshot.state.step();
-  const bool average = weights == Weights::kEma || (weights == Weights::kAuto && !snapshot.ema.empty());
-  if (average && snapshot.ema.empty()) {
-    throw ConfigError(
-        fmt::format("{} keeps no average of its weights (train.ema.decay is 0); take the weights "
-                    "themselves (raw)",
-                    run_dir));
+  const Snapshot snapshot = find_checkpoint(run_dir, checkpoint, config.train().checkpoint());
+  return {without_heads(choose_weights(snapshot, run_dir, weights)), snapshot.state.step(),
+          snapshot.state.store_fingerprint()};
+}
+
+std::shared_ptr<ImageRestoration> load_restoration(const std::string& run_dir, const TrainedRun& run, Weights weights) {
+  const bool alone = is_checkpoint_folder(run_dir);
+  const Snapshot snapshot =
+      find_checkpoint(run_dir, alone ? "newest" : std::to_string(run.step), run.settings.train.checkpoint());
+  const NamedTensors tensors = choose_weights(snapshot, run_dir, weights);
+  auto head = make_image_restoration(run.settings.heads.image_restoration(), run.settings.model, 0);
+  const at::NoGradGuard no_graph;
+  for (auto& parameter : head->named_parameters()) {
+    parameter.value().copy_(find_tensor(tensors, parameter_prefix(*head) + parameter.key(), run_dir));
   }
-  return {without_heads(average ? snapshot.ema : snapshot.model), step, snapshot.state.store_fingerprint()};
+  head->to(run.model->device());
+  return head;
 }
 
 TrainedRun load_trained_run(const std::string& run_dir, const std::string& checkpoint, Weights weights,

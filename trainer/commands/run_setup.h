@@ -10,6 +10,7 @@
 #include "dataloader/formats/safetensors.h"
 #include "launch/process.h"
 #include "trainer/encoders/model.h"
+#include "trainer/heads/image_restoration.h"
 #include "trainer/run_settings.h"
 
 namespace muster {
@@ -56,6 +57,9 @@ struct TrainedRun {
 // arguments as read_weights(). ConfigError: no run.
 TrainedRun load_trained_run(const std::string& run_dir, const std::string& checkpoint, Weights weights,
                             const Process& process, Communicator& communicator);
+
+// The run's heads.image_restoration as the run's checkpoint has it, on the model's device. Not collective.
+std::shared_ptr<ImageRestoration> load_restoration(const std::string& run_dir, const TrainedRun& run, Weights weights);
 
 // Collective. The steps of the checkpoints that a run has kept, ascending. ConfigError: no run, no checkpoint.
 std::vector<int64_t> kept_steps(const std::string& run_dir, Communicator& communicator);

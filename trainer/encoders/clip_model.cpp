@@ -23,10 +23,19 @@ class ClipModel : public Model {
     text_ = register_module("text", std::make_shared<TextTower>(config, initialiser));
   }
 
-  ForwardPass begin_forward(const Batch& batch, uint64_t seed) override {
+  ForwardPass begin_forward(const Batch& batch, uint64_t seed, const TokenRequest& tokens) override {
     const DropoutKey key = dropout_key(batch, seed);
     ForwardPass pass;
-    pass.texts.pairs.push_back({"global", {}, text_features(batch.tokens, key)});
+    pass.texts.pairs.push_back({"global", {}, {}});
+    at::Tensor& text = pass.texts.pairs[0].text;
+    if (tokens.text && batch.size() > 0) {
+      const TextTower::Outputs outputs =
+          text_->forward_tokens(batch.tokens, key, image_->dropout_layers(), tokens.padding);
+      text = outputs.feature;
+      pass.texts.text_tokens = outputs.tokens;
+    } else {
+      text = text_features(batch.tokens, key);
+    }
     pass.finish = [this, key, images = batch.images, features = pass.texts]() mutable {
       features.pairs[0].image = image_features(images, key);
       return std::move(features);
@@ -40,7 +49,13 @@ class ClipModel : public Model {
   at::Tensor text_tokens(const Batch& batch, uint64_t seed) override {
     if (batch.size() == 0) return nothing().unsqueeze(1);
     const uint32_t first_layer = image_->dropout_layers() + text_->dropout_layers();
-    return text_->forward_tokens(batch.tokens, dropout_key(batch, seed), first_layer);
+    return text_->forward_tokens(batch.tokens, dropout_key(batch, seed), first_layer, false).tokens;
+  }
+
+  at::Tensor image_tokens(const Batch& batch, const at::Tensor& kept, uint64_t seed) override {
+    if (batch.size() == 0) return nothing().unsqueeze(1);
+    const uint32_t first_layer = image_->dropout_layers() + 2 * text_->dropout_layers();
+    return image_->forward_tokens(batch.images, kept, dropout_key(batch, seed), first_layer);
   }
 
   at::Tensor token_embedding() const override { return text_->token_embedding(); }

@@ -76,7 +76,7 @@ at::Tensor ImageTower::unfold(const at::Tensor& images) const {
       .reshape({batch, rows * columns, 3 * patch_size_ * patch_size_});
 }
 
-at::Tensor ImageTower::forward(const at::Tensor& images, const DropoutKey& dropout) const {
+at::Tensor ImageTower::embed(const at::Tensor& images) const {
   if (images.dim() != 4 || images.size(1) != 3 || images.size(2) != height_ || images.size(3) != width_pixels_) {
     throw ConfigError(fmt::format("images of shape [{}] do not fit model.image.height_pixels x width_pixels ({} x {})",
                                   fmt::join(images.sizes(), ", "), height_, width_pixels_));
@@ -84,11 +84,28 @@ at::Tensor ImageTower::forward(const at::Tensor& images, const DropoutKey& dropo
   const int64_t batch = images.size(0);
   const at::Tensor patches =
       patch_->forward(unfold(host_to_device(images, projection_.device())).to(projection_.scalar_type()));
-  const at::Tensor tokens = at::cat({class_embedding_.expand({batch, 1, -1}), patches}, 1) + position_embedding_;
+  return at::cat({class_embedding_.expand({batch, 1, -1}), patches}, 1) + position_embedding_;
+}
+
+at::Tensor ImageTower::project(const at::Tensor& outputs) const {
+  return at::matmul(post_norm_->forward(outputs), projection_).to(projection_.scalar_type());
+}
+
+at::Tensor ImageTower::forward(const at::Tensor& images, const DropoutKey& dropout) const {
+  const at::Tensor tokens = embed(images);
   const at::Tensor class_rows =
-      at::arange(batch, tokens.options().dtype(at::kLong).requires_grad(false)).mul_(tokens.size(1));
-  const at::Tensor features = blocks_->forward(pre_norm_->forward(tokens), dropout, 0, class_rows);
-  return at::matmul(post_norm_->forward(features), projection_).to(projection_.scalar_type());
+      at::arange(tokens.size(0), tokens.options().dtype(at::kLong).requires_grad(false)).mul_(tokens.size(1));
+  return project(blocks_->forward(pre_norm_->forward(tokens), dropout, 0, class_rows));
+}
+
+at::Tensor ImageTower::forward_tokens(const at::Tensor& images, const at::Tensor& kept, const DropoutKey& dropout,
+                                      uint32_t first_layer) const {
+  const at::Tensor all = embed(images);
+  const int64_t batch = all.size(0), width = all.size(2);
+  const at::Tensor first = at::arange(batch, at::kLong).mul_(all.size(1)).unsqueeze(1);
+  const at::Tensor rows = host_to_device(at::cat({first, first + 1 + kept}, 1).flatten(), all.device());
+  const at::Tensor tokens = all.flatten(0, 1).index_select(0, rows).view({batch, 1 + kept.size(1), width});
+  return project(blocks_->forward(pre_norm_->forward(tokens), dropout, first_layer, {}));
 }
 
 std::map<std::string, int64_t> ImageTower::layers_above() const {
@@ -109,31 +126,37 @@ TextTower::TextTower(const ModelConfig& config, Initialiser& initialiser) {
       register_parameter("projection", initialiser.normal({width, config.joint_width()}, inverse_root(width)));
 }
 
-TextTower::Embedded TextTower::embed(const at::Tensor& tokens) const {
+TextTower::Embedded TextTower::embed(const at::Tensor& tokens, bool padding) const {
   const int64_t context = position_embedding_.size(0);
   if (tokens.dim() != 2 || tokens.size(1) < 1 || tokens.size(1) > context) {
     throw ConfigError(fmt::format("tokens of shape [{}] do not fit model.text.context ({})",
                                   fmt::join(tokens.sizes(), ", "), context));
   }
   const EndTokens ends = find_end_tokens(tokens.contiguous(), token_embedding_.size(0));
+  const int64_t used = padding ? tokens.size(1) : ends.used;
   // Its sparse gradient is added to the rows of the batch's tokens; a dense one would be as large as the table.
   const at::Tensor embedded =
-      at::embedding(token_embedding_, host_to_device(tokens.narrow(1, 0, ends.used), token_embedding_.device()),
+      at::embedding(token_embedding_, host_to_device(tokens.narrow(1, 0, used), token_embedding_.device()),
                     /*padding_idx=*/-1,
                     /*scale_grad_by_freq=*/false, /*sparse=*/true);
-  return {ends.places, embedded + position_embedding_.narrow(0, 0, ends.used)};
+  const at::Tensor rows = at::arange(tokens.size(0), at::kLong).mul_(used).add_(ends.places);
+  return {host_to_device(rows, token_embedding_.device()), embedded + position_embedding_.narrow(0, 0, used)};
+}
+
+at::Tensor TextTower::project(const at::Tensor& outputs) const {
+  return at::matmul(final_norm_->forward(outputs), projection_).to(projection_.scalar_type());
 }
 
 at::Tensor TextTower::forward(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer) const {
-  const auto [ends, x] = embed(tokens);
-  const at::Tensor rows = host_to_device(at::arange(x.size(0), at::kLong).mul_(x.size(1)).add_(ends), x.device());
-  const at::Tensor features = final_norm_->forward(blocks_->forward(x, dropout, first_layer, rows));
-  return at::matmul(features, projection_).to(projection_.scalar_type());
+  const auto [ends, x] = embed(tokens, false);
+  return project(blocks_->forward(x, dropout, first_layer, ends));
 }
 
-at::Tensor TextTower::forward_tokens(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer) const {
-  const at::Tensor outputs = final_norm_->forward(blocks_->forward(embed(tokens).x, dropout, first_layer, {}));
-  return at::matmul(outputs, projection_).to(projection_.scalar_type());
+TextTower::Outputs TextTower::forward_tokens(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer,
+                                             bool padding) const {
+  const auto [ends, x] = embed(tokens, padding);
+  const at::Tensor outputs = project(blocks_->forward(x, dropout, first_layer, {}));
+  return {outputs.flatten(0, 1).index_select(0, ends), outputs};
 }
 
 std::map<std::string, int64_t> TextTower::layers_above() const {

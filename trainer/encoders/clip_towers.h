@@ -17,6 +17,11 @@ class ImageTower : public torch::nn::Module {
 
   // [b, 3, H, W] -> [b, joint width]. ConfigError on other sizes.
   at::Tensor forward(const at::Tensor& images, const DropoutKey& dropout) const;
+
+  // The outputs of the class token and of the patches `kept` ([b, k] int64 on the CPU, along rows), which alone go
+  // through the blocks: [b, 1 + k, joint width]. Uses dropout layers from first_layer.
+  at::Tensor forward_tokens(const at::Tensor& images, const at::Tensor& kept, const DropoutKey& dropout,
+                            uint32_t first_layer) const;
   uint32_t dropout_layers() const { return blocks_->dropout_layers(); }
   std::map<std::string, int64_t> layers_above() const;
 
@@ -24,6 +29,9 @@ class ImageTower : public torch::nn::Module {
   // [b, 3, H, W] -> [b, patches, 3 * patch * patch]: a patch's pixels in the order of a convolution's weight. With a
   // matrix product instead of at::conv2d the bits do not depend on the number of threads.
   at::Tensor unfold(const at::Tensor& images) const;
+  // [b, 1 + patches, width]: class token and patches with their positions.
+  at::Tensor embed(const at::Tensor& images) const;
+  at::Tensor project(const at::Tensor& outputs) const;
 
   int64_t height_, width_pixels_, patch_size_;
   std::shared_ptr<Linear> patch_;                    // [width, 3 * patch * patch]
@@ -44,8 +52,11 @@ class TextTower : public torch::nn::Module {
   // Uses dropout layers from first_layer.
   at::Tensor forward(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer) const;
 
-  // The outputs of all tokens up to the batch's last end token: [b, tokens, joint width].
-  at::Tensor forward_tokens(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer) const;
+  struct Outputs {
+    at::Tensor feature;  // as forward()
+    at::Tensor tokens;   // [b, T, joint width]: of all tokens up to the batch's last end token or, with `padding`, of L
+  };
+  Outputs forward_tokens(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer, bool padding) const;
   uint32_t dropout_layers() const { return blocks_->dropout_layers(); }
   const at::Tensor& token_embedding() const { return token_embedding_; }
   std::map<std::string, int64_t> layers_above() const;
@@ -53,10 +64,11 @@ class TextTower : public torch::nn::Module {
  private:
   // The places of the end tokens, and what goes into the blocks.
   struct Embedded {
-    at::Tensor ends;  // [b]
+    at::Tensor ends;  // [b] in the b * tokens
     at::Tensor x;     // [b, tokens, width]
   };
-  Embedded embed(const at::Tensor& tokens) const;
+  Embedded embed(const at::Tensor& tokens, bool padding) const;
+  at::Tensor project(const at::Tensor& outputs) const;
 
   at::Tensor token_embedding_, position_embedding_;  // [vocabulary, width], [context, width]
   std::shared_ptr<Blocks> blocks_;

@@ -19,7 +19,7 @@ namespace muster {
 // Features in two phases: begun, with the texts there, and finished, with the images. Between the two the texts travel
 // to the other ranks.
 struct ForwardPass {
-  Features texts;                    // every pair with its name and its text [b, d]; images are not defined
+  Features texts;                    // every pair with its name and its text [b, d], and tokens; images are not defined
   std::function<Features()> finish;  // once: all features, whose texts are those above
 };
 
@@ -30,14 +30,17 @@ class Model : public torch::nn::Module {
  public:
   // Features of the batch's rows, in their order, with a graph if grad mode is on. `seed` is the run's; dropout is
   // active only in training mode (train()). A batch without rows gives features of shape [0, d] without a graph.
-  // ConfigError: images or tokens that do not fit the model's sizes, token ids beyond its vocabulary.
+  // `tokens`: what else this pass is to give, with the texts. ConfigError: images or tokens that do not fit the model's
+  // sizes, token ids beyond its vocabulary.
   //
   // Texts come first where they can: a model whose texts need its images computes both at once, and its finish() has
   // nothing to do but to hand them over; one whose images need the texts keeps in finish() what they need. That should
   // be little beside the batch, as the passes of all chunks of a slice are begun before the first is finished. Grad
   // mode, training mode, autocast and parameters are the same in both phases; the pass does not outlive the model.
-  virtual ForwardPass begin_forward(const Batch& batch, uint64_t seed) = 0;
-  Features forward(const Batch& batch, uint64_t seed) { return begin_forward(batch, seed).finish(); }
+  virtual ForwardPass begin_forward(const Batch& batch, uint64_t seed, const TokenRequest& tokens) = 0;
+  Features forward(const Batch& batch, uint64_t seed, const TokenRequest& tokens = {}) {
+    return begin_forward(batch, seed, tokens).finish();
+  }
 
   // One tower alone, for evaluation: images [b,3,H,W] -> [b,d]; tokens [b,L] int64 on the CPU -> [b,d]. No dropout.
   // Here and above, images may lie on the CPU or on the model's device, all else of a batch lies on the CPU; what comes
@@ -48,6 +51,10 @@ class Model : public torch::nn::Module {
   // The text tower's output for each token, in the joint space, with a graph if grad mode is on: [b, T, d], T reaching
   // to the batch's last end token. A pass of its own over batch.tokens, with dropout masks of its own. For heads.
   virtual at::Tensor text_tokens(const Batch& batch, uint64_t seed) = 0;
+  // The image tower's output for the class token and for some patches, the others being left out before the first
+  // block: [b, 1 + k, d], from batch.images and `kept` [b, k], int64 on the CPU, patches counted along rows. Else as
+  // text_tokens().
+  virtual at::Tensor image_tokens(const Batch& batch, const at::Tensor& kept, uint64_t seed) = 0;
   // The parameter [vocabulary, w] that the text tower takes its tokens from, for heads that share it.
   virtual at::Tensor token_embedding() const = 0;
 

@@ -15,8 +15,7 @@ struct Tower {
 Tower image_tower(const ModelConfig& config) {
   const VisionConfig& image = config.image();
   const int64_t patch = image.patch();
-  const int64_t patches = (image.width_pixels() / patch) * (image.height_pixels() / patch);
-  return {patches + 1, image.width(), image.layers(), image.heads(), 3 * patch * patch};
+  return {count_patches(config) + 1, image.width(), image.layers(), image.heads(), 3 * patch * patch};
 }
 
 Tower text_tower(const ModelConfig& config, int64_t tokens) {
@@ -32,6 +31,16 @@ TowerFlop tower_flop(const Tower& tower, int64_t joint_width) {
   flop.whole_forward = patches + static_cast<double>(tower.layers) * (attention + rest * tokens) + projection;
   flop.forward = flop.whole_forward - rest * (tokens - 1);
   flop.backward = 2 * flop.forward - patches;
+  return flop;
+}
+
+// Without patches.
+TowerFlop all_tokens_flop(const Tower& tower, int64_t joint_width) {
+  const double projections =
+      2 * static_cast<double>(tower.width) * static_cast<double>(joint_width) * static_cast<double>(tower.tokens - 1);
+  TowerFlop flop;
+  flop.whole_forward = flop.forward = tower_flop(tower, joint_width).whole_forward + projections;
+  flop.backward = 2 * flop.forward;
   return flop;
 }
 
@@ -85,15 +94,17 @@ int64_t block_bytes(const Tower& tower, int64_t tokens, int64_t carried, const B
   return input + norm_bytes(tokens) + attention + selected + second + norm_bytes(carried) + masks;
 }
 
-int64_t tower_bytes(const Tower& tower, int64_t rows, int64_t joint_width, const Bytes& bytes) {
+int64_t tower_bytes(const Tower& tower, int64_t rows, int64_t joint_width, const Bytes& bytes, TowerTokens leaving) {
   const int64_t tokens = rows * tower.tokens;
+  const int64_t carried = leaving == TowerTokens::kAll ? tokens : rows;
   int64_t sum =
-      block_bytes(tower, tokens, rows, bytes) + (tower.layers - 1) * block_bytes(tower, tokens, tokens, bytes);
+      block_bytes(tower, tokens, carried, bytes) + (tower.layers - 1) * block_bytes(tower, tokens, tokens, bytes);
   if (tower.patch_numbers > 0) {
     sum += bytes.product * tower.patch_numbers * (tokens - rows) + kFloat * tower.width * tokens + norm_bytes(tokens);
   }
-  const int64_t features = (kFloat + bytes.product) * tower.width * rows + norm_bytes(rows);
-  return sum + kIndex * rows + features + kFloat * joint_width * rows;
+  const int64_t features = (kFloat + bytes.product) * tower.width * carried + norm_bytes(carried);
+  const int64_t chosen = leaving == TowerTokens::kAll ? kFloat * joint_width * rows : 0;
+  return sum + kIndex * rows + features + kFloat * joint_width * carried + chosen;
 }
 
 // Parameters that go into products.
@@ -136,16 +147,35 @@ TowerFlop image_flop(const ModelConfig& config) {
   return tower_flop(image_tower(config), config.joint_width());
 }
 
-TowerFlop text_flop(const ModelConfig& config, int64_t tokens) {
-  return tower_flop(text_tower(config, tokens), config.joint_width());
+TowerFlop image_tokens_flop(const ModelConfig& config, int64_t kept) {
+  Tower tower = image_tower(config);
+  const double patches = 2 * static_cast<double>(tower.patch_numbers * tower.width * (tower.tokens - 1));
+  tower.tokens = 1 + kept;
+  tower.patch_numbers = 0;
+  TowerFlop flop = all_tokens_flop(tower, config.joint_width());
+  flop.forward += patches;
+  flop.backward += patches;
+  flop.whole_forward += patches;
+  return flop;
 }
 
-int64_t activation_bytes(const ModelConfig& config, int64_t rows, int64_t tokens, bool bf16) {
+TowerFlop text_flop(const ModelConfig& config, int64_t tokens, TowerTokens leaving) {
+  const Tower tower = text_tower(config, tokens);
+  return leaving == TowerTokens::kAll ? all_tokens_flop(tower, config.joint_width())
+                                      : tower_flop(tower, config.joint_width());
+}
+
+int64_t count_patches(const ModelConfig& config) {
+  const VisionConfig& image = config.image();
+  return int64_t{image.width_pixels() / image.patch()} * (image.height_pixels() / image.patch());
+}
+
+int64_t activation_bytes(const ModelConfig& config, int64_t rows, int64_t tokens, bool bf16, TowerTokens texts) {
   // GELU keeps what goes into it and what comes out; x * sigmoid(x) keeps the sigmoid as well.
   const int64_t mlp_kept = config.activation() == ModelConfig::GELU ? 2 : 3;
   const Bytes bytes{bf16 ? kHalf : kFloat, mlp_kept, config.dropout() > 0};
-  const int64_t towers = tower_bytes(image_tower(config), rows, config.joint_width(), bytes) +
-                         tower_bytes(text_tower(config, tokens), rows, config.joint_width(), bytes);
+  const int64_t towers = tower_bytes(image_tower(config), rows, config.joint_width(), bytes, TowerTokens::kFeature) +
+                         tower_bytes(text_tower(config, tokens), rows, config.joint_width(), bytes, texts);
   return towers + (bf16 ? kHalf * count_multiplied(config) : 0);
 }
 

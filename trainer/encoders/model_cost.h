@@ -34,13 +34,22 @@ struct TowerFlop {
   double whole_forward = 0;  // with a last block that carries on all tokens, as published profiles count it
 };
 
+// What of a tower's tokens leaves it: the feature's alone, or all, each projected (Model::text_tokens(),
+// image_tokens()).
+enum class TowerTokens { kFeature, kAll };
+
 TowerFlop image_flop(const ModelConfig& config);
-// `tokens`: up to the batch's last end token; nothing behind it is computed.
-TowerFlop text_flop(const ModelConfig& config, int64_t tokens);
+// Of Model::image_tokens() with so many patches.
+TowerFlop image_tokens_flop(const ModelConfig& config, int64_t kept);
+// `tokens`: those that are computed, up to the batch's last end token.
+TowerFlop text_flop(const ModelConfig& config, int64_t tokens, TowerTokens leaving = TowerTokens::kFeature);
+
+int64_t count_patches(const ModelConfig& config);
 
 // Bytes that a training forward of `rows` samples leaves for its backward, features included; bf16: under autocast,
 // with the weights' copies. To the byte for float32 on a CPU; of the attention kernel it counts queries, keys, values,
-// outputs and one number a head and token.
-int64_t activation_bytes(const ModelConfig& config, int64_t rows, int64_t tokens, bool bf16);
+// outputs and one number a head and token. `texts`: what of the text tower's `tokens` leaves it.
+int64_t activation_bytes(const ModelConfig& config, int64_t rows, int64_t tokens, bool bf16,
+                         TowerTokens texts = TowerTokens::kFeature);
 
 }  // namespace muster

@@ -24,15 +24,19 @@ class Head : public torch::nn::Module {
   virtual std::string name() const = 0;
   // Whether sum() is to be given references.
   virtual bool needs_references() const = 0;
+  // Which tokens sum() is to find among the features.
+  virtual TokenRequest tokens() const { return {}; }
   // What its mean is multiplied with.
   virtual double weight(double epoch) const = 0;
 
   // How many terms the sum of these rows has.
   virtual int64_t count(const Batch& batch, uint64_t seed) const = 0;
 
-  // The sum of the rows' terms: 0-dim float32 (float64 if the model is), with a graph if grad mode is on. `references`
-  // [b, d]: each row's own; undefined unless asked for. May call the model again. The batch has rows.
-  virtual at::Tensor sum(const Batch& batch, const at::Tensor& references, Model& model, uint64_t seed) const = 0;
+  // The sum of the rows' terms: 0-dim float32 (float64 if the model is), with a graph if grad mode is on. `live`: what
+  // the model's forward gave for these rows, with its graph. `references` [b, d]: each row's own; undefined unless
+  // asked for. May call the model again. The batch has rows.
+  virtual at::Tensor sum(const Batch& batch, const Features& live, const at::Tensor& references, Model& model,
+                         uint64_t seed) const = 0;
 };
 
 using Heads = std::vector<std::shared_ptr<Head>>;

@@ -22,6 +22,15 @@ bool HeadLosses::need_references() const {
   return std::any_of(heads_.begin(), heads_.end(), [](const auto& head) { return head->needs_references(); });
 }
 
+TokenRequest HeadLosses::tokens() const {
+  TokenRequest all;
+  for (const auto& head : heads_) {
+    all.text |= head->tokens().text;
+    all.padding |= head->tokens().padding;
+  }
+  return all;
+}
+
 std::vector<std::string> HeadLosses::names() const {
   std::vector<std::string> names;
   for (const auto& head : heads_) names.push_back(head->name());
@@ -46,13 +55,13 @@ void HeadLosses::begin(const Batch& batch, double epoch, uint64_t seed, const at
   for (size_t i = 0; i < heads_.size(); ++i) factors_.push_back(counts_[i] > 0 ? weights_[i] / counts_[i] : 0.0);
 }
 
-at::Tensor HeadLosses::forward(const Batch& rows, int64_t first) {
+at::Tensor HeadLosses::forward(const Batch& rows, const Features& live, int64_t first) {
   at::Tensor weighted;
   for (size_t i = 0; i < heads_.size() && rows.size() > 0; ++i) {
     const at::AutoGradMode graph(factors_[i] > 0);  // a weight of 0: the value alone
     at::Tensor references;
     if (heads_[i]->needs_references()) references = references_.narrow(0, first, rows.size()).to(model_.device());
-    const at::Tensor sum = heads_[i]->sum(rows, references, model_, seed_);
+    const at::Tensor sum = heads_[i]->sum(rows, live, references, model_, seed_);
     sums_.select(0, static_cast<int64_t>(i)).add_(sum.detach());
     if (!sum.requires_grad()) continue;
     weighted = weighted.defined() ? weighted + sum * factors_[i] : sum * factors_[i];

@@ -25,14 +25,16 @@ class HeadLosses {
   HeadLosses(Heads heads, Model& model, Communicator& communicator);
 
   bool need_references() const;
+  // What the model's forward must give, the same in every pass of a step.
+  TokenRequest tokens() const;
   std::vector<std::string> names() const;
 
   // `batch`: this rank's rows; `references` [b, d]: of each, undefined if none are needed. Collective.
   void begin(const Batch& batch, double epoch, uint64_t seed, const at::Tensor& references);
 
   // What rows [first, first + rows.size()) add to the weighted sum of means, with a graph: this rank's and all ranks'
-  // parts sum to it. Undefined if they add nothing.
-  at::Tensor forward(const Batch& rows, int64_t first);
+  // parts sum to it. Undefined if they add nothing. `live`: the model's of these rows.
+  at::Tensor forward(const Batch& rows, const Features& live, int64_t first);
 
   // d weighted sum / d references, after backward: of this rank's part, which is all there is of its rows. Undefined if
   // none were given.

@@ -88,7 +88,8 @@ class MaskedWords : public Head {
     return static_cast<int64_t>(mask(batch, seed).word.size());
   }
 
-  at::Tensor sum(const Batch& batch, const at::Tensor& references, Model& model, uint64_t seed) const override {
+  at::Tensor sum(const Batch& batch, const Features&, const at::Tensor& references, Model& model,
+                 uint64_t seed) const override {
     const Masked masked = mask(batch, seed);
     if (masked.word.empty()) return at::zeros({}, references.options().requires_grad(false));
     Batch hidden = batch;

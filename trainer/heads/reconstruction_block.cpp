@@ -5,6 +5,8 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/zeros.h>
 
+#include <optional>
+
 namespace muster {
 
 ContextAttention::ContextAttention(const BlockOptions& options, bool chooses, Initialiser& initialiser)
@@ -27,11 +29,13 @@ at::Tensor ContextAttention::split(const at::Tensor& x) const {
   return x.view({x.size(0), x.size(1), heads_, x.size(2) / heads_}).transpose(1, 2);
 }
 
-at::Tensor ContextAttention::forward(const at::Tensor& words, const at::Tensor& context) const {
+at::Tensor ContextAttention::forward(const at::Tensor& words, const at::Tensor& context, const at::Tensor& seen) const {
   const at::Tensor values = value_->forward(context);
   if (!query_) return output_->forward(values).expand_as(words);
+  std::optional<at::Tensor> mask;
+  if (seen.defined()) mask = seen.view({seen.size(0), 1, 1, seen.size(1)});
   const at::Tensor attended = at::scaled_dot_product_attention(split(query_->forward(norm_->forward(words))),
-                                                               split(key_->forward(context)), split(values));
+                                                               split(key_->forward(context)), split(values), mask);
   return output_->forward(attended.transpose(1, 2).reshape(words.sizes()));
 }
 

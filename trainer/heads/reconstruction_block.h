@@ -10,14 +10,14 @@
 
 namespace muster {
 
-// Attention of words, normalised first, to the tokens of their own sample's context.
+// Attention of words (or patches), normalised first, to the tokens of their own sample's context.
 class ContextAttention : public torch::nn::Module {
  public:
   // Without `chooses` there is one token, whose value is the answer whatever the word.
   ContextAttention(const BlockOptions& options, bool chooses, Initialiser& initialiser);
 
-  // words [g, n, w], context [g, T, w] -> [g, n, w].
-  at::Tensor forward(const at::Tensor& words, const at::Tensor& context) const;
+  // words [g, n, w], context [g, T, w] -> [g, n, w]. `seen` (bool [g, T]): false for context that none may look at.
+  at::Tensor forward(const at::Tensor& words, const at::Tensor& context, const at::Tensor& seen = {}) const;
 
  private:
   at::Tensor split(const at::Tensor& x) const;  // [g, n, w] -> [g, heads, n, w / heads]

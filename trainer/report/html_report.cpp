@@ -106,6 +106,13 @@ std::string render_body(const ReportData& data) {
                            fmt::format("Images of {} and the best captions for each, marked the same way.", split),
                            render_image_queries(data.image_queries));
   }
+  if (!data.restorations.empty()) {
+    html += render_section("Restoration",
+                           fmt::format("Images of {}: the grey patches that are seen, what is restored from them and "
+                                       "the caption, and the image itself.",
+                                       split),
+                           render_restorations(data.restorations));
+  }
   if (!data.config.empty()) {
     html += fmt::format(
         "<section>\n<h2>Configuration</h2>\n<details><summary>The resolved config</summary>\n"

@@ -42,6 +42,15 @@ struct ReportImageQuery {
   int64_t rank_of_first_right = 0;
 };
 
+// What heads.image_restoration makes of an image with the words of a caption. JPEG or PNG bytes each.
+struct ReportRestoration {
+  std::string caption;
+  std::string identity;
+  std::vector<uint8_t> seen;
+  std::vector<uint8_t> restored;
+  std::vector<uint8_t> image;
+};
+
 struct ReportData {
   std::string title;
   std::vector<std::pair<std::string, std::string>> facts;  // shown under the title: ("split", "test"), ("step", "300")
@@ -51,6 +60,7 @@ struct ReportData {
   double chance_r1 = 0;  // percent, text to image, of a random ranking; 0: not shown
   std::vector<ReportQuery> queries;
   std::vector<ReportImageQuery> image_queries;
+  std::vector<ReportRestoration> restorations;
   std::string config;   // resolved, text format
   std::string run_dir;  // its metrics.jsonl gives the curves; empty: no curves
 };

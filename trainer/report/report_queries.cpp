@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "trainer/report/html_text.h"
 
@@ -83,6 +84,22 @@ std::string render_image_queries(const std::vector<ReportImageQuery>& queries) {
         picture(query.image, "the query"), foreign(query.identity),
         rank_note(query.rank_of_first_right, query.hits.size()));
     for (size_t i = 0; i < query.hits.size(); ++i) html += render_caption_hit(query.hits[i], i + 1);
+    html += "</ol></article>\n";
+  }
+  return html + "</div>\n";
+}
+
+std::string render_restorations(const std::vector<ReportRestoration>& restorations) {
+  std::string html = "<div class=\"pairs\">\n";
+  for (const ReportRestoration& one : restorations) {
+    html += fmt::format(
+        "<article class=\"query\"><header><h3>{}</h3><p><span class=\"who\">{}</span></p></header>\n"
+        "<ol class=\"hits\" style=\"{}\">\n",
+        foreign(one.caption), foreign(one.identity), columns(3));
+    for (const auto& [bytes, name] :
+         {std::pair{&one.seen, "seen"}, std::pair{&one.restored, "restored"}, std::pair{&one.image, "image"}}) {
+      html += fmt::format("<li>{}<span class=\"under\">{}</span></li>\n", picture(*bytes, name), name);
+    }
     html += "</ol></article>\n";
   }
   return html + "</div>\n";
