@@ -105,6 +105,7 @@ TEST_F(LossCommand, AgreesWithNumPy) {
       {"siglip { positives: IDENTITY temperature: 0.1 }", "siglip_identity", "0.1"},
       {"triplet { margin: 0.2 }", "triplet", "1"},
       {"triplet { margin: 0.2 negatives: ALL reduction: SUM }", "triplet_all_sum", "1"},
+      {"triplet { margin: 0.2 negatives: SOFT top_k: 3 temperature: 0.05 }", "triplet_soft", "0.05"},
       {"nt_xent {}", "nt_xent", "scale"},
       {"nt_xent { temperature: 0.04 }", "nt_xent", "0.04"},
       {"tal {}", "tal_sum", "0.015"},

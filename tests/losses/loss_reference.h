@@ -137,6 +137,14 @@ inline at::Tensor triplet(const at::Tensor& s, const at::Tensor& excluded, const
   if (config.negatives() == Triplet::ALL) {
     return at::relu(config.margin() - s.diagonal().unsqueeze(1) + s).masked_fill(excluded, 0).sum(1);
   }
+  if (config.negatives() == Triplet::SOFT) {
+    const at::Tensor has_negatives = excluded.logical_not().any(1, true);
+    const at::Tensor negatives =
+        s.masked_fill(excluded.logical_and(has_negatives), -std::numeric_limits<double>::infinity());
+    const double tau = config.temperature();
+    const at::Tensor soft = tau * (at::logsumexp(negatives / tau, {1}) - std::log(static_cast<double>(config.top_k())));
+    return at::relu(config.margin() - s.diagonal() + soft) * has_negatives.squeeze(1);
+  }
   const at::Tensor hardest = std::get<0>(s.masked_fill(excluded, -std::numeric_limits<double>::infinity()).max(1));
   return at::relu(config.margin() - s.diagonal() + hardest);
 }
@@ -376,6 +384,9 @@ inline const std::vector<std::string>& objectives() {
         "term { triplet { margin: 0.3 exclude: PAIR reduction: SUM } }",
         "term { triplet { margin: 0.2 negatives: ALL } }",
         "term { triplet { margin: 0.25 negatives: ALL exclude: PAIR reduction: SUM } }",
+        "term { triplet { margin: 0.2 negatives: SOFT } }",
+        "term { triplet { margin: 0.3 negatives: SOFT temperature: 0.05 top_k: 4 } }",
+        "term { triplet { margin: 0.3 negatives: SOFT exclude: PAIR reduction: SUM top_k: 2 } }",
         "logit_bias { init: -16.5 } term { siglip {} }",
         "logit_bias { init: -3.25 } term { siglip { positives: IDENTITY temperature: 0.2 } }",
         "term { cmpm {} }",
@@ -389,7 +400,8 @@ inline const std::vector<std::string>& objectives() {
         "term { weight: 1 info_nce {} } term { weight: 0.7 sdm { temperature: 0.02 } } term { weight: 10 triplet {} } "
         "term { weight: 0.3 sdm {} } term { weight: 2 triplet { exclude: PAIR margin: 0.4 reduction: SUM } } "
         "term { weight: 0.2 info_nce { positives: IDENTITY } } term { weight: 0.5 siglip {} } term { tal {} } "
-        "term { weight: 0.01 triplet { negatives: ALL } } term { weight: 0.6 nt_xent {} } ";
+        "term { weight: 0.01 triplet { negatives: ALL } } term { weight: 4 triplet { negatives: SOFT top_k: 3 } } "
+        "term { weight: 0.6 nt_xent {} } ";
     list.push_back(sum);
     list.push_back(sum +
                    "term { weight: 2 cmpm {} } term { pair: 'local' weight: 2 sdm {} } "

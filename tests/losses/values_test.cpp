@@ -25,7 +25,8 @@ TEST(Degenerate, ABatchOfOnePairIsFinite) {
 
 TEST(Degenerate, WithoutNegativesThereIsNoLoss) {
   const Batch batch = make_batch(6, 5, 1, 2);
-  for (const std::string text : {"term { triplet {} }", "term { triplet { negatives: ALL } }", "term { tal {} }"}) {
+  for (const std::string text : {"term { triplet {} }", "term { triplet { negatives: ALL } }",
+                                 "term { triplet { negatives: SOFT } }", "term { tal {} }"}) {
     const LossResult result = evaluate(text, batch, at::kFloat);
     EXPECT_EQ(result.value, 0) << text;
     EXPECT_EQ(largest(result.gradient.pairs[0].image), 0) << text;
@@ -124,6 +125,30 @@ TEST(Triplet, OfTwoPairsIsTheSameOverAllAndOverTheHardest) {
   const double all = evaluate("term { triplet { margin: 0.5 negatives: ALL } }", batch, at::kDouble).value;
   EXPECT_GT(all, 0);
   EXPECT_NEAR(all, evaluate("term { triplet { margin: 0.5 } }", batch, at::kDouble).value, 1e-15);
+}
+
+TEST(Triplet, SoftIsTheHardestWhenColdAndKAlikeCountAsOne) {
+  const Batch batch = make_batch(9, 6, 1000, 2);
+  const double hardest = evaluate("term { triplet { margin: 0.3 } }", batch, at::kDouble).value;
+  EXPECT_GT(evaluate("term { triplet { margin: 0.3 negatives: SOFT temperature: 0.05 } }", batch, at::kDouble).value,
+            hardest);
+  EXPECT_NEAR(evaluate("term { triplet { margin: 0.3 negatives: SOFT temperature: 1e-5 } }", batch, at::kDouble).value,
+              hardest, 1e-3);
+  // All captions but the first are the same: an image's negatives are alike, and three of them are one.
+  Batch alike = make_batch(4, 6, 1000, 2);
+  alike.text.narrow(0, 1, 3).copy_(alike.text[1].clone().expand({3, 6}));
+  Batch one = alike;
+  one.image = alike.image.narrow(0, 0, 2);
+  one.text = alike.text.narrow(0, 0, 2);
+  one.identity = alike.identity.narrow(0, 0, 2);
+  // Only the first image is an anchor of weight, and its caption.
+  alike.weight = at::zeros({4}, at::kDouble);
+  alike.weight[0].fill_(1);
+  alike.image.narrow(0, 2, 2).copy_(alike.image[1].clone().expand({2, 6}));
+  one.weight = alike.weight.narrow(0, 0, 2);
+  EXPECT_NEAR(
+      evaluate("term { triplet { margin: 2.5 negatives: SOFT temperature: 0.1 top_k: 3 } }", alike, at::kDouble).value,
+      evaluate("term { triplet { margin: 2.5 } }", one, at::kDouble).value, 1e-13);
 }
 
 TEST(Tal, BoundsTheHardestTripletFromAboveAndMeetsItWhenCold) {

@@ -80,6 +80,9 @@ class Batch:
             return reverse_kl(raw @ unit(other).T, y / np.linalg.norm(y, axis=1, keepdims=True))
         if kind.startswith("tal"):
             return tal(s, y, 1 / scale, alpha)
+        if kind.startswith("triplet_soft"):  # of 3
+            soft = np.log([np.exp(row[~same] * scale).sum() / 3 for row, same in zip(s, y)]) / scale
+            return np.maximum(0, 0.2 - np.diag(s) + soft)
         hinge = np.where(y, 0, np.maximum(0, 0.2 - np.diag(s)[:, None] + s))
         return hinge.sum(axis=1) if kind.startswith("triplet_all") else hinge.max(axis=1)
 

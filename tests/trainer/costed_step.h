@@ -246,7 +246,7 @@ inline std::vector<std::pair<std::string, RunSettings>> costed_settings(int64_t 
     all.emplace_back(objective, small_settings(objective, batch));
   }
   for (const std::string& objective :
-       {std::string("term { triplet { negatives: ALL } }"),
+       {std::string("term { triplet { negatives: ALL } }"), std::string("term { triplet { negatives: SOFT } }"),
         std::string("term { info_nce {} } term { weight: 2 sdm {} } term { triplet {} } term { cmpm {} }")}) {
     all.emplace_back(objective, small_settings(objective, batch));
   }

@@ -2,7 +2,8 @@
 //                  h_i = max(0, margin - s_ii + max_{j negative} s_ij)
 // and for columns alike; each times its anchor's weight, sum (or sum / sum of weights) of both directions. Ties go to
 // the lowest global index; an anchor without negatives has no loss; at a hinge of exactly zero the gradient is zero. An
-// anchor's gradient touches two pairs. triplet_all.cpp has the sum over all negatives.
+// anchor's gradient touches two pairs. triplet_all.cpp has the sum over all negatives,
+// triplet_soft.cpp a soft maximum.
 #include "trainer/losses/triplet.h"
 
 #include <algorithm>
@@ -222,7 +223,17 @@ class HardestTripletLoss : public PairLoss<T> {
 
 LossTerm describe(const Triplet& config, const std::string& path, Checks& checks) {
   checks.at_least(0.0, path + ".margin", config.margin());
-  return config.negatives() == Triplet::ALL ? describe_triplet_all(config) : make_loss_term<HardestTripletLoss>(config);
+  checks.positive(path + ".temperature", config.temperature());
+  checks.at_least<int64_t>(1, path + ".top_k", config.top_k());
+  switch (config.negatives()) {
+    case Triplet::HARDEST:
+      break;
+    case Triplet::ALL:
+      return describe_triplet_all(config);
+    case Triplet::SOFT:
+      return describe_triplet_soft(config);
+  }
+  return make_loss_term<HardestTripletLoss>(config);
 }
 
 }  // namespace muster

@@ -1,4 +1,4 @@
-// The two kinds of triplet loss, a file each.
+// The kinds of triplet loss, a file each.
 #pragma once
 
 #include "trainer/losses/loss_term.h"
@@ -7,5 +7,7 @@ namespace muster {
 
 // negatives: ALL.
 LossTerm describe_triplet_all(const Triplet& config);
+// negatives: SOFT.
+LossTerm describe_triplet_soft(const Triplet& config);
 
 }  // namespace muster
