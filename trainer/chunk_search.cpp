@@ -17,13 +17,15 @@ namespace muster {
 namespace {
 
 // Rows whose captions are as long as they may be.
-Batch longest_batch(const ModelConfig& model, int64_t rows, at::Device device) {
+Batch longest_batch(const StepJob& job, int64_t rows, at::Device device) {
+  const ModelConfig& model = job.settings.model;
   Batch batch;
   batch.images = at::zeros({rows, 3, model.image().height_pixels(), model.image().width_pixels()},
                            at::TensorOptions(at::kFloat).device(device));
   batch.tokens = at::ones({rows, model.text().context()}, at::kLong);
   batch.tokens.select(1, model.text().context() - 1).fill_(model.text().vocabulary() - 1);
-  batch.position = batch.image_id = batch.identity = at::arange(rows, at::kLong);
+  batch.position = batch.image_id = at::arange(rows, at::kLong);
+  batch.identity = at::full({rows}, job.some_identity, at::kLong);
   return batch;
 }
 
@@ -57,7 +59,7 @@ bool fits_device(int64_t chunk, TrainingStep& step, const StepJob& job, int rank
   try {
     const at::Tensor reserve =
         at::empty({reserve_bytes(with_chunk, rank)}, at::TensorOptions(at::kByte).device(device));
-    step.rehearse(longest_batch(job.settings.model, chunk, device));
+    step.rehearse(longest_batch(job, chunk, device));
     return true;
   } catch (const c10::OutOfMemoryError&) {
   }

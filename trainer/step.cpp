@@ -278,7 +278,7 @@ void TrainingStep::rehearse(const Batch& rows) {
   at::Tensor head_loss;
   if (heads_ != nullptr) {
     const Bf16Scope precision(options_.bf16, device_.type());
-    head_loss = heads_->rehearse(rows, at::zeros_like(gradient.pairs[0].text), options_.seed);
+    head_loss = heads_->rehearse(rows, features, at::zeros_like(gradient.pairs[0].text), options_.seed);
   }
   backward(features, gradient, head_loss, {0, rows.size()});
   reducer_.zero();

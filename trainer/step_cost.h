@@ -48,6 +48,7 @@ struct StepJob {
   int world = 1;
   int64_t caption_tokens = 0;  // up to the longest caption's end token, start and end included
   int64_t identities = 0;      // to train on; 0: no bank is kept
+  int64_t some_identity = 0;   // one that is trained on
   bool gpu = false;            // each rank has one: what lies there and what on the host (step_memory())
   // Of the heads, under their full names ("heads.masked_words...."), in their order.
   std::vector<ParameterSize> head_parameters;

@@ -13,9 +13,10 @@ StepJob make_step_job(const RunSettings& settings, const TrainingStores& stores,
   job.settings = settings;
   job.world = world;
   job.caption_tokens = caption_tokens;
-  const bool heads = heads_need_references(settings.heads);
-  if (keeps_references(settings.references) || heads) {
-    job.identities = static_cast<int64_t>(SampleList(stores, settings.data).identities().size());
+  const std::vector<int64_t> identities = SampleList(stores, settings.data).identities();
+  job.some_identity = identities.empty() ? 0 : identities.front();
+  if (keeps_references(settings.references) || heads_need_references(settings.heads)) {
+    job.identities = static_cast<int64_t>(identities.size());
   }
   for (const auto& head : make_heads(settings, stores, *make_tokenizer(settings.data.tokenizer()))) {
     for (const auto& parameter : head->named_parameters()) {

@@ -25,10 +25,10 @@ class SmallMemory : public Model {
   SmallMemory(const ModelConfig& config, int64_t most_rows, bool late)
       : most_rows_(most_rows), late_(late), inner_(register_module("inner", make_model(config, 1))) {}
 
-  ForwardPass begin_forward(const Batch& batch, uint64_t seed) override {
+  ForwardPass begin_forward(const Batch& batch, uint64_t seed, const TokenRequest& tokens) override {
     tried_.push_back(batch.size());
     if (!late_) take(batch.size());
-    ForwardPass pass = inner_->begin_forward(batch, seed);
+    ForwardPass pass = inner_->begin_forward(batch, seed, tokens);
     return {pass.texts, [this, rows = batch.size(), finish = pass.finish] {
               take(rows);
               return finish();
@@ -37,6 +37,9 @@ class SmallMemory : public Model {
   at::Tensor encode_image(const at::Tensor& images) override { return inner_->encode_image(images); }
   at::Tensor encode_text(const at::Tensor& tokens) override { return inner_->encode_text(tokens); }
   at::Tensor text_tokens(const Batch& batch, uint64_t seed) override { return inner_->text_tokens(batch, seed); }
+  at::Tensor image_tokens(const Batch& batch, const at::Tensor& kept, uint64_t seed) override {
+    return inner_->image_tokens(batch, kept, seed);
+  }
   at::Tensor token_embedding() const override { return inner_->token_embedding(); }
   std::map<std::string, int64_t> layers_above() const override { return {}; }
 

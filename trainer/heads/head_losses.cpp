@@ -69,10 +69,11 @@ at::Tensor HeadLosses::forward(const Batch& rows, const Features& live, int64_t 
   return weighted;
 }
 
-at::Tensor HeadLosses::rehearse(const Batch& rows, const at::Tensor& references, uint64_t seed) const {
+at::Tensor HeadLosses::rehearse(const Batch& rows, const Features& live, const at::Tensor& references,
+                                uint64_t seed) const {
   at::Tensor total;
   for (const auto& head : heads_) {
-    const at::Tensor sum = head->sum(rows, head->needs_references() ? references : at::Tensor(), model_, seed);
+    const at::Tensor sum = head->sum(rows, live, head->needs_references() ? references : at::Tensor(), model_, seed);
     if (sum.requires_grad()) total = total.defined() ? total + sum : sum;
   }
   return total;

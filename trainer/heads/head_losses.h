@@ -43,9 +43,9 @@ class HeadLosses {
   // Collective.
   HeadValues finish();
 
-  // The heads' sums of these rows, added up, with a graph, of references of zeros [b, d]: for what it takes. Apart from
-  // begin() and finish().
-  at::Tensor rehearse(const Batch& rows, const at::Tensor& references, uint64_t seed) const;
+  // The heads' sums of these rows, added up, with a graph: for what memory it takes, with any references [b, d]. Apart
+  // from begin() and finish().
+  at::Tensor rehearse(const Batch& rows, const Features& live, const at::Tensor& references, uint64_t seed) const;
 
  private:
   Heads heads_;
