@@ -44,12 +44,14 @@ class Import {
       const int64_t block = first + ranks_.shard.rank;
       const int64_t refused = ranks_.lowest(block < blocks_.count() ? check_block(block) : kNone);
       if (refused != kNone && !options_.skip_bad) {
-        take(refused / options_.block_rows);
+        std::optional<CheckedRows> rows = blocks_.load(refused / options_.block_rows);
+        ranks_.lowest(0);  // all have read it, before the rank that owns the folder removes it
+        take(refused / options_.block_rows, std::move(rows));
         throw DataError(checked_[static_cast<size_t>(refused)].refusal());
       }
     }
     for (int64_t block = 0; block < blocks_.count(); ++block) {
-      if (block % ranks_.shard.size != ranks_.shard.rank) take(block);
+      if (block % ranks_.shard.size != ranks_.shard.rank) take(block, blocks_.load(block));
     }
   }
 
@@ -154,9 +156,8 @@ class Import {
       checked_[static_cast<size_t>(blocks_.first_row(block) + i)] = std::move(*rows.mutable_row(i));
   }
 
-  // Another rank's block, from the disk.
-  void take(int64_t block) {
-    std::optional<CheckedRows> rows = blocks_.load(block);
+  // Another rank's block, as it was loaded.
+  void take(int64_t block, std::optional<CheckedRows> rows) {
     if (!rows) {
       throw DataError(
           fmt::format("rank {} cannot see what another rank wrote to {}; all ranks need the same list and "

@@ -149,12 +149,13 @@ TEST(ModelCost, ActivationsAreWhatAForwardLeaves) {
           const Bf16Scope precision(bf16, at::kCPU);
           const Features features = model->forward(batch, 1);
           EXPECT_EQ(allocated.now(), activation_bytes(config, rows, 14, bf16)) << rows << " rows, bf16 " << bf16;
-          // A backward that finds its gradients' memory there needs little more.
+          // A backward that finds its gradients' memory there needs little more. Here the images, encoded last, go back
+          // first, while the texts' activations are there; in a step the texts do (trainer/backward_order.h).
           const auto left = static_cast<double>(allocated.now());
           const FeaturePair& pair = features.pairs[0];
           torch::autograd::backward({pair.image, pair.text}, {at::ones_like(pair.image), at::ones_like(pair.text)});
           if (rows > 1) {
-            EXPECT_LT(static_cast<double>(allocated.most()), 1.05 * left);
+            EXPECT_LT(static_cast<double>(allocated.most()), 1.15 * left);
           }
         }
       }
