@@ -11,19 +11,10 @@
 namespace muster {
 namespace {
 
-constexpr std::string_view kFree[] = {"comm.",
-                                      "data.workers",
-                                      "data.prefetch",
-                                      "train.chunk",
-                                      "train.threads",
-                                      "train.device",
-                                      "train.log_every",
-                                      "train.evaluation.",
-                                      "train.checkpoint.",
-                                      "data.tokenizer.merges",
-                                      "data.text.tagger",
-                                      "refinement.",
-                                      "references.placement"};
+constexpr std::string_view kFree[] = {
+    "comm.",        "data.workers",        "data.prefetch",     "train.chunk",       "train.threads",
+    "train.device", "train.log_every",     "train.evaluation.", "train.checkpoint.", "data.tokenizer.merges",
+    "refinement.",  "references.placement"};
 
 }  // namespace
 

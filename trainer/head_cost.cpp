@@ -125,9 +125,9 @@ double heads_flop(const StepJob& job) {
 }
 
 int64_t head_bytes(const StepJob& job, int64_t rows) {
+  const int64_t classes = class_count(job) == 0 ? 0 : 2 * rows * (job.settings.model.joint_width() + class_count(job));
   return kFloat * ((masks_words(job) ? masked_words_numbers(job, rows) : 0) +
-                   (restores_images(job) ? restoration_numbers(job, rows) : 0) +
-                   2 * rows * (job.settings.model.joint_width() + class_count(job)));
+                   (restores_images(job) ? restoration_numbers(job, rows) : 0) + classes);
 }
 
 }  // namespace muster
