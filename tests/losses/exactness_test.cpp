@@ -150,6 +150,29 @@ TEST(HalfProducts, AreTheSameForAnyRanks) {
   }
 }
 
+// Rows of zeros, and rows so short that they count as zeros, have no gradient, and change nothing of the others'.
+TEST(Programs, RowsThatCountAsZeroAreAsOnTheCpu) {
+  const Batch batch = make_batch(24, 16, 9, 4).to(at::kFloat);
+  batch.image[3].zero_();
+  batch.text[5].fill_(1e-15);
+  LocalCommunicator local;
+  for (const std::string& text : objectives()) {
+    if (text.find("'local'") != std::string::npos) continue;
+    LossObjective cpu(parse_objective(text), TileShape{13, 16}),
+        device(parse_objective(text), TileShape{13, 16}, host_loss_device());
+    const auto [features, labels] = slice(batch, {24}, 0, at::kFloat);
+    const LossResult expected = cpu.evaluate(features, labels, {}, local);
+    const LossResult result = device.evaluate(features, labels, {}, local);
+    EXPECT_NEAR(result.value, expected.value, 2e-5 * std::max(1.0, std::fabs(expected.value))) << text;
+    for (const auto& [got, want] : {std::pair{result.gradient.pairs[0].image, expected.gradient.pairs[0].image},
+                                    std::pair{result.gradient.pairs[0].text, expected.gradient.pairs[0].text}}) {
+      EXPECT_LE(largest(got - want), 2e-5 * std::max(largest(want), 1e-6)) << text;
+    }
+    EXPECT_EQ(largest(result.gradient.pairs[0].image[3]), 0) << text;
+    EXPECT_EQ(largest(result.gradient.pairs[0].text[5]), 0) << text;
+  }
+}
+
 Errors errors_at_scale_100(const std::string& text, at::ScalarType dtype) {
   const Batch batch = make_batch(2300, 48, 900, 3).weighted(7).to(dtype);
   const Objective config = parse_objective(text);
