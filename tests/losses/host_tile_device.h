@@ -4,8 +4,9 @@
 #include <memory>
 #include <vector>
 
+#include "trainer/losses/fold_kernels.h"
 #include "trainer/losses/tile_device.h"
-#include "trainer/losses/tile_kernels.h"
+#include "trainer/losses/weigh_kernels.h"
 
 namespace muster::loss_test {
 

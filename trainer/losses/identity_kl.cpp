@@ -248,8 +248,7 @@ std::vector<WeighPart<T>> IdentityKl<T>::weigh_program() {
   }
   WeighPart<T> part;
   part.kind = WeighKind::kSoftmax;
-  part.row_codes = batch_->identities.code.data() + batch_->offset;
-  part.column_codes = batch_->identities.code.data();
+  take_codes(part, batch_->identities, batch_->offset);
   for (size_t k = 0; k < 5; ++k) part.row[k] = row_arrays_[k].data();
   part.column[0] = column_max_.data();
   part.column[1] = column_factor_.data();

@@ -197,8 +197,7 @@ class InfoNceLoss : public PairLoss<T> {
   std::vector<FoldPart<T>> fold_program() override {
     FoldPart<T> positives;
     positives.kind = FoldKind::kPositiveSum;
-    positives.row_codes = groups_->code.data() + batch_->offset;
-    positives.column_codes = groups_->code.data();
+    take_codes(positives, *groups_, batch_->offset);
     positives.row[0] = weight_.data() + batch_->offset;
     positives.column[0] = weight_.data();
     positives.row_result[0] = positive_.data();
@@ -210,8 +209,7 @@ class InfoNceLoss : public PairLoss<T> {
     for (int64_t row = 0; row < batch_->rows; ++row) row_max_.push_back(softmax_->row_max(row));
     WeighPart<T> softmax;
     softmax.kind = WeighKind::kSoftmax;
-    softmax.row_codes = groups_->code.data() + batch_->offset;
-    softmax.column_codes = groups_->code.data();
+    take_codes(softmax, *groups_, batch_->offset);
     WeighPart<T> target = softmax;
     softmax.row[0] = row_max_.data();
     softmax.row[1] = row_factor_.data();

@@ -218,8 +218,7 @@ class NtXentLoss : public PairLoss<T> {
     WeighPart<T> negatives;
     negatives.kind = WeighKind::kSoftmax;
     negatives.members = Members::kNegatives;
-    negatives.row_codes = batch_->identities.code.data() + batch_->offset;
-    negatives.column_codes = batch_->identities.code.data();
+    take_codes(negatives, batch_->identities, batch_->offset);
     negatives.row[0] = rows_.max.data();
     negatives.column[0] = columns_.max.data();
     negatives.constant[1] = static_cast<T>(scale_);

@@ -34,6 +34,13 @@ struct Groups {
   std::vector<int32_t> count;  // [columns] how many columns share the code
 };
 
+// The codes of a tile program's part (tile_program.h): of columns those of `groups`, of rows those from `offset` on.
+template <typename Part>
+void take_codes(Part& part, const Groups& groups, int64_t offset) {
+  part.row_codes = groups.code.data() + offset;
+  part.column_codes = groups.code.data();
+}
+
 struct PairBatch {
   int64_t rows = 0;     // of this rank
   int64_t columns = 0;  // the global batch

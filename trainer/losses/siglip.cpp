@@ -146,8 +146,7 @@ class SiglipLoss : public PairLoss<T> {
   std::vector<FoldPart<T>> fold_program() override {
     FoldPart<T> part;
     part.kind = FoldKind::kSoftplus;
-    part.row_codes = groups_->code.data() + batch_->offset;
-    part.column_codes = groups_->code.data();
+    take_codes(part, *groups_, batch_->offset);
     part.row[0] = factor_.data() + batch_->offset;
     part.column[0] = factor_.data();
     part.constant[0] = logits_.scale;
@@ -159,8 +158,7 @@ class SiglipLoss : public PairLoss<T> {
   std::vector<WeighPart<T>> weigh_program() override {
     WeighPart<T> part;
     part.kind = WeighKind::kSigmoid;
-    part.row_codes = groups_->code.data() + batch_->offset;
-    part.column_codes = groups_->code.data();
+    take_codes(part, *groups_, batch_->offset);
     part.row[1] = factor_.data() + batch_->offset;
     part.column[1] = factor_.data();
     part.constant[0] = logits_.scale;

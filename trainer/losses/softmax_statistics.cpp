@@ -199,8 +199,7 @@ FoldPart<T> SoftmaxStatistics<T>::fold_part(const Groups& groups, const T* row_t
   part.kind = FoldKind::kSoftmax;
   part.members = members_;
   part.moments = has_moments();
-  part.row_codes = groups.code.data() + offset_;
-  part.column_codes = groups.code.data();
+  take_codes(part, groups, offset_);
   part.row[0] = device_scales_.data();
   part.row[1] = row_targets;
   part.column[0] = device_scales_.data() + scales_.rows.size();

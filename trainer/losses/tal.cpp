@@ -215,8 +215,7 @@ class TalLoss : public PairLoss<T> {
     }
     WeighPart<T> positives;
     positives.kind = WeighKind::kSoftmax;
-    positives.row_codes = batch_->identities.code.data() + batch_->offset;
-    positives.column_codes = batch_->identities.code.data();
+    take_codes(positives, batch_->identities, batch_->offset);
     positives.constant[1] = static_cast<T>(scale_);
     WeighPart<T> negatives = positives;
     positives.members = Members::kPositives;

@@ -3,8 +3,9 @@
 
 #include <memory>
 
+#include "trainer/losses/fold_kernels.h"
 #include "trainer/losses/tile_device.h"
-#include "trainer/losses/tile_kernels.h"
+#include "trainer/losses/weigh_kernels.h"
 
 namespace muster {
 namespace {

@@ -1,5 +1,6 @@
-// What a loss computes of each pair of a tile, told as data: a device interprets it (tile_kernels.h), so that all
-// losses of an objective share one sweep over a tile and none of them has device code of its own. No torch here.
+// What a loss computes of each pair of a tile, told as data: a device interprets it (fold_kernels.h, weigh_kernels.h),
+// so that all losses of an objective share one sweep over a tile and none of them has device code of its own. No torch
+// here.
 //
 // s is a pair's cosine; arrays of rows and of columns hold one number an anchor, [rows] and [columns]; a pair is
 // positive if the codes of its row and its column are equal. Pointers are the host's where a loss gives them, and the

@@ -157,8 +157,7 @@ class HardestTripletLoss : public PairLoss<T> {
   std::vector<FoldPart<T>> fold_program() override {
     FoldPart<T> part;
     part.kind = FoldKind::kHardest;
-    part.row_codes = groups_->code.data() + batch_->offset;
-    part.column_codes = groups_->code.data();
+    take_codes(part, *groups_, batch_->offset);
     part.row_result[0] = row_max_.data();
     part.column_result[0] = column_max_;
     part.row_index = row_column_.data();
@@ -174,8 +173,7 @@ class HardestTripletLoss : public PairLoss<T> {
     for (const T factor : column_factor_) minus_factor_.push_back(-factor);
     WeighPart<T> negatives;
     negatives.kind = WeighKind::kEntry;
-    negatives.row_codes = groups_->code.data() + batch_->offset;
-    negatives.column_codes = groups_->code.data();
+    take_codes(negatives, *groups_, batch_->offset);
     WeighPart<T> positives = negatives;
     negatives.row[1] = row_factor_.data();
     negatives.row_index = row_column_.data();

@@ -170,8 +170,7 @@ class AllTripletLoss : public PairLoss<T> {
   std::vector<FoldPart<T>> fold_program() override {
     FoldPart<T> part;
     part.kind = FoldKind::kHinges;
-    part.row_codes = groups_->code.data() + batch_->offset;
-    part.column_codes = groups_->code.data();
+    take_codes(part, *groups_, batch_->offset);
     part.row[0] = threshold_.data() + batch_->offset;
     part.column[0] = threshold_.data();
     part.row_result[0] = row_sum_.data();
@@ -190,8 +189,7 @@ class AllTripletLoss : public PairLoss<T> {
     }
     WeighPart<T> negatives;
     negatives.kind = WeighKind::kStep;
-    negatives.row_codes = groups_->code.data() + batch_->offset;
-    negatives.column_codes = groups_->code.data();
+    take_codes(negatives, *groups_, batch_->offset);
     WeighPart<T> positives = negatives;
     negatives.row[0] = threshold_.data() + batch_->offset;
     negatives.row[1] = factor_.data() + batch_->offset;

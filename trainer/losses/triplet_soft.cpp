@@ -177,8 +177,7 @@ class SoftTripletLoss : public PairLoss<T> {
     WeighPart<T> negatives;
     negatives.kind = WeighKind::kSoftmax;
     negatives.members = Members::kNegatives;
-    negatives.row_codes = groups_->code.data() + batch_->offset;
-    negatives.column_codes = groups_->code.data();
+    take_codes(negatives, *groups_, batch_->offset);
     WeighPart<T> own = negatives;
     negatives.constant[1] = static_cast<T>(scale_);
     negatives.row[0] = row_arrays_[0].data();
