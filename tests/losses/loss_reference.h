@@ -142,7 +142,8 @@ inline at::Tensor triplet(const at::Tensor& s, const at::Tensor& excluded, const
     const at::Tensor negatives =
         s.masked_fill(excluded.logical_and(has_negatives), -std::numeric_limits<double>::infinity());
     const double tau = config.temperature();
-    const at::Tensor soft = tau * (at::logsumexp(negatives / tau, {1}) - std::log(static_cast<double>(config.top_k())));
+    const at::Tensor k = excluded.logical_not().sum(1).clamp(1, config.top_k());
+    const at::Tensor soft = tau * (at::logsumexp(negatives / tau, {1}) - k.to(s.scalar_type()).log());
     return at::relu(config.margin() - s.diagonal() + soft) * has_negatives.squeeze(1);
   }
   const at::Tensor hardest = std::get<0>(s.masked_fill(excluded, -std::numeric_limits<double>::infinity()).max(1));
@@ -387,6 +388,7 @@ inline const std::vector<std::string>& objectives() {
         "term { triplet { margin: 0.2 negatives: SOFT } }",
         "term { triplet { margin: 0.3 negatives: SOFT temperature: 0.05 top_k: 4 } }",
         "term { triplet { margin: 0.3 negatives: SOFT exclude: PAIR reduction: SUM top_k: 2 } }",
+        "term { triplet { margin: 0.6 negatives: SOFT temperature: 0.1 top_k: 1000000 } }",
         "logit_bias { init: -16.5 } term { siglip {} }",
         "logit_bias { init: -3.25 } term { siglip { positives: IDENTITY temperature: 0.2 } }",
         "term { cmpm {} }",

@@ -120,11 +120,14 @@ TEST(Siglip, OfOrthogonalPairsIsSoftplusOfTheBias) {
   EXPECT_NEAR(value, (3 * std::log1p(std::exp(10.0)) + 6 * std::log1p(std::exp(-10.0))) / 3, 1e-13);
 }
 
-TEST(Triplet, OfTwoPairsIsTheSameOverAllAndOverTheHardest) {
+TEST(Triplet, OfTwoPairsIsTheSameWhateverTheNegatives) {
   const Batch batch = make_batch(2, 6, 1000, 2);
   const double all = evaluate("term { triplet { margin: 0.5 negatives: ALL } }", batch, at::kDouble).value;
   EXPECT_GT(all, 0);
   EXPECT_NEAR(all, evaluate("term { triplet { margin: 0.5 } }", batch, at::kDouble).value, 1e-15);
+  // An anchor has one negative: top_k is no more.
+  EXPECT_NEAR(all, evaluate("term { triplet { margin: 0.5 negatives: SOFT top_k: 50 } }", batch, at::kDouble).value,
+              1e-13);
 }
 
 TEST(Triplet, SoftIsTheHardestWhenColdAndKAlikeCountAsOne) {

@@ -3,9 +3,10 @@
 // and for columns alike; each times its anchor's weight, sum (or sum / sum of weights) of both directions. The mean of
 // exponents over k negatives stands where triplet.cpp has the maximum: k equally hard ones, all others far below, count
 // as one of them, so one duplicate of a caption in a large batch does not decide an anchor's gradient alone. tau -> 0
-// is the hardest negative. With b the softmax of s / tau over the negatives, an active anchor's gradient is b on
-// negatives and -1 on its own pair. Without the k and with softmax positives this is tal.cpp's. An anchor without
-// negatives has no loss; at a hinge of exactly zero the gradient is zero.
+// is the hardest negative; k is at most the anchor's number of negatives. With b the softmax of s / tau over the
+// negatives, an active anchor's gradient is b on negatives and -1 on its own pair. Without the k and with softmax
+// positives this is tal.cpp's. An anchor without negatives has no loss; at a hinge of exactly zero the gradient is
+// zero.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -93,7 +94,7 @@ class SoftTripletLoss : public PairLoss<T> {
         exclude_(config.exclude()),
         mean_(config.reduction() == MEAN),
         scale_(static_cast<double>(static_cast<T>(1 / config.temperature()))),
-        top_(std::log(static_cast<double>(config.top_k()))) {}
+        top_k_(config.top_k()) {}
 
   PairNeeds needs() const override {
     PairNeeds needs;
@@ -198,8 +199,9 @@ class SoftTripletLoss : public PairLoss<T> {
   int32_t code_of(int64_t row) const { return groups_->code[static_cast<size_t>(batch_->offset + row)]; }
 
   double hinge_of(size_t own, double max, double sum) const {
-    const bool has_negatives = max != kNoCosine;
-    return hinge(margin_, batch_->pair_cosine[own], has_negatives ? max + (std::log(sum) - top_) / scale_ : kNoCosine);
+    const int64_t negatives = batch_->columns - groups_->count[own];
+    const double soft = max + std::log(sum / static_cast<double>(std::min(top_k_, negatives))) / scale_;
+    return hinge(margin_, batch_->pair_cosine[own], negatives > 0 ? soft : kNoCosine);
   }
   double column_hinge(size_t column) const {
     const auto j = static_cast<int64_t>(column);
@@ -210,7 +212,7 @@ class SoftTripletLoss : public PairLoss<T> {
   Positives exclude_;
   bool mean_;
   double scale_;
-  double top_;  // log k
+  int64_t top_k_;
   const PairBatch* batch_ = nullptr;
   const Groups* groups_ = nullptr;
   std::unique_ptr<SoftmaxStatistics<T>> negatives_;
