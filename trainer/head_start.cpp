@@ -65,13 +65,21 @@ Heads make_heads(const RunSettings& settings, const TrainingStores& stores, cons
     heads.push_back(
         make_masked_words(words, settings.model, tokenizer.ordinary(), std::move(seen), settings.train.seed()));
   }
+  std::vector<int64_t> identities;
+  if (settings.heads.identity_classifier().weight() > 0) identities = SampleList(stores, settings.data).identities();
+  for (auto& head : make_heads_without_references(settings, identities)) heads.push_back(std::move(head));
+  return heads;
+}
+
+Heads make_heads_without_references(const RunSettings& settings, const std::vector<int64_t>& identities) {
+  Heads heads;
   const ImageRestorationConfig& restoration = settings.heads.image_restoration();
   if (restoration.weight() > 0) {
     heads.push_back(make_image_restoration(restoration, settings.model, settings.train.seed()));
   }
-  if (settings.heads.identity_classifier().weight() > 0) {
-    heads.push_back(make_identity_classifier(settings.heads.identity_classifier(), settings.model,
-                                             SampleList(stores, settings.data).identities(), settings.train.seed()));
+  const IdentityClassifierConfig& classifier = settings.heads.identity_classifier();
+  if (classifier.weight() > 0) {
+    heads.push_back(make_identity_classifier(classifier, settings.model, identities, settings.train.seed()));
   }
   return heads;
 }

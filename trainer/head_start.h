@@ -1,6 +1,9 @@
 // Which heads a run has, and what they need to know of its data.
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "dataloader/tokenizer.h"
 #include "dataloader/training_stores.h"
 #include "trainer/heads/head.h"
@@ -17,5 +20,8 @@ int64_t count_heads(const HeadsConfig& config);
 // Those of weight above 0, with first values from the run's seed. Reads all training captions where a head predicts
 // only words that are seen. DataError: no caption has a word.
 Heads make_heads(const RunSettings& settings, const TrainingStores& stores, const Tokenizer& tokenizer);
+
+// The same without those that need references; `identities`: all that batches hold, ascending.
+Heads make_heads_without_references(const RunSettings& settings, const std::vector<int64_t>& identities);
 
 }  // namespace muster

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <regex>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@ namespace muster {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 class HeadsCommand : public TrainedRunTest {
  protected:
@@ -70,6 +72,49 @@ TEST_F(HeadsCommand, RestorationAndIdentitiesAreTrainedAndShown) {
     EXPECT_EQ(pictures, 3U * 8U) << from;
   }
   output_of({muster_program(), "search", "--run", folder_ / "sen", "--data", store(), "a red thing"});
+}
+
+// Steps with and without heads are measured; the share of FLOP is that of the dry run.
+TEST_F(HeadsCommand, BenchSaysWhatHeadsAdd) {
+  const auto bench = [&](const std::vector<std::string>& settings) {
+    std::vector<std::string> argv = {muster_program(),
+                                     "bench",
+                                     "train",
+                                     "--config",
+                                     run_folder() + "/config.textproto",
+                                     "--batch",
+                                     "8",
+                                     "--steps",
+                                     "2",
+                                     "--threads",
+                                     "1",
+                                     "--set",
+                                     "train.chunk=3"};
+    for (const std::string& setting : settings) argv.insert(argv.end(), {"--set", setting});
+    return output_of(argv);
+  };
+  EXPECT_THAT(bench({}), Not(HasSubstr("heads")));
+  const std::vector<std::string> sen = {"heads.image_restoration={ weight: 2 mask_ratio: 0.5 blocks: 2 }",
+                                        "heads.identity_classifier.weight=1", "model.text.layers=6",
+                                        "model.image.layers=6",
+                                        "train.optimizer.group=[{ name: \"heads.identity*\" rate_multiplier: 5 }]"};
+  const std::string text = bench(sen);
+  EXPECT_THAT(text, HasSubstr("\nheads   "));
+  std::smatch added, share;
+  const std::regex line(
+      "heads add ([0-9.]+) % FLOP, -?[0-9.]+ % time and -?[0-9.]+ % processor time to a step without");
+  ASSERT_TRUE(std::regex_search(text, added, line)) << text;
+  // A dry run's heads are all of it but what the last text block does for tokens that a caption's feature needs not.
+  std::vector<std::string> argv = train("none", sen);
+  argv.insert(argv.end(), {"--dry-run", "--flops", "1", "--set", "train.chunk=3"});
+  const std::string foreseen = output_of(argv);
+  ASSERT_TRUE(std::regex_search(foreseen, share, std::regex("\n  heads +[0-9.]+ +([0-9.]+) %"))) << foreseen;
+  const double heads = std::stod(share[1]) / 100;
+  EXPECT_GE(std::stod(added[1]), 100 * heads / (1 - heads) - 0.1);
+  EXPECT_LE(std::stod(added[1]), 100 * heads / (1 - heads) + 20);
+
+  EXPECT_THAT(bench({"references.fusion_weight=1", "heads.masked_words.weight=1"}),
+              HasSubstr("without references and the heads that need them"));
 }
 
 TEST_F(HeadsCommand, MisspeltGroupOfHeadsIsRefused) {

@@ -9,12 +9,15 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
+#include <numeric>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "comm/gradient_reducer.h"
 #include "comm/make_communicator.h"
 #include "configs/load.h"
+#include "dataloader/text_transform.h"
 #include "launch/error.h"
 #include "launch/process.h"
 #include "trainer/chunk_search.h"
@@ -24,7 +27,10 @@
 #include "trainer/commands/stopwatch.h"
 #include "trainer/device.h"
 #include "trainer/device_memory.h"
+#include "trainer/head_start.h"
+#include "trainer/heads/head_losses.h"
 #include "trainer/host_memory.h"
+#include "trainer/references/reference_bank.h"
 #include "trainer/replica.h"
 #include "trainer/step.h"
 #include "trainer/step_cost.h"
@@ -75,6 +81,70 @@ double sum_over_ranks(double value, Communicator& communicator) {
   return sum.item<double>();
 }
 
+std::vector<int64_t> identities_of(int64_t rows, int ranks) {
+  std::vector<int64_t> identities(static_cast<size_t>(rows * ranks));
+  std::iota(identities.begin(), identities.end(), 0);
+  return identities;
+}
+
+// What a run has on one rank, without data and references.
+class Replica {
+ public:
+  Replica(const RunSettings& settings, const std::vector<int64_t>& identities, Communicator& communicator,
+          at::Device device)
+      : model_(make_model(settings.model, settings.train.seed())),
+        heads_(make_heads_without_references(settings, identities)),
+        objective_(settings.objective, loss_device(device, settings.train.precision() == TrainConfig::BF16)),
+        trainable_(on_device(device, settings.train.optimizer())),
+        optimizer_(trainable_, settings.train.optimizer(), model_->layers_above()),
+        reducer_(trainable_, communicator, settings.comm.bucket_bytes()),
+        head_losses_(heads_, *model_, communicator),
+        step_(*model_, objective_, trainable_, reducer_, optimizer_, communicator, step_options(settings.train),
+              nullptr, heads_.empty() ? nullptr : &head_losses_) {
+    model_->train();
+  }
+
+  TrainingStep& step() { return step_; }
+  std::vector<ParameterSize> head_parameters() const {
+    std::vector<ParameterSize> sizes;
+    for (const auto& head : heads_) {
+      for (const auto& parameter : head->named_parameters()) {
+        sizes.push_back({parameter_prefix(*head) + parameter.key(), parameter.value().numel()});
+      }
+    }
+    return sizes;
+  }
+
+ private:
+  NamedParameters on_device(at::Device device, const OptimizerConfig& config) {
+    model_->to(device);
+    for (const auto& head : heads_) head->to(device);
+    return take_trainable(*model_, objective_, config, heads_);
+  }
+
+  std::shared_ptr<Model> model_;
+  Heads heads_;
+  LossObjective objective_;
+  NamedParameters trainable_;
+  Optimizer optimizer_;
+  GradientReducer reducer_;
+  HeadLosses head_losses_;
+  TrainingStep step_;
+};
+
+RunSettings without_heads(RunSettings settings) {
+  settings.heads.Clear();
+  auto& groups = *settings.train.mutable_optimizer()->mutable_group();
+  groups.erase(std::remove_if(groups.begin(), groups.end(),
+                              [](const auto& group) { return group.name().rfind(kHeadsPrefix, 0) == 0; }),
+               groups.end());
+  return settings;
+}
+
+struct Times {
+  std::vector<double> wall, cpu;
+};
+
 // Each row: what a second does, and what share that is of all ranks' matrix products at once.
 void print_rates(const StepFlop& flop, int ranks, double seconds, const std::vector<NamedRate>& products) {
   const auto print = [&](const std::string& what, double rate) {
@@ -84,62 +154,88 @@ void print_rates(const StepFlop& flop, int ranks, double seconds, const std::vec
   print("the step", ranks * flop.sum() / seconds);
   print("encoders, each forward once", ranks * (flop.forward + flop.backward) / seconds);
   print("loss", ranks * flop.loss / seconds);
+  if (flop.heads > 0) print("heads", ranks * flop.heads / seconds);
+}
+
+// What heads add to a step without them.
+void print_heads(double flop, const Times& with, const Times& without) {
+  const auto more = [](const std::vector<double>& one, const std::vector<double>& other) {
+    return 100 * (median(one) / median(other) - 1);
+  };
+  fmt::print(
+      "heads add {:.1f} % FLOP, {:.1f} % time and {:.1f} % processor time to a step without them, {:.4f} s (in turn, "
+      "medians)\n",
+      100 * flop, more(with.wall, without.wall), more(with.cpu, without.cpu), median(without.wall));
 }
 
 void bench_train(const BenchTrainArguments& arguments, Process& process) {
   const RunConfig config = arguments.config.empty() ? parse_run_config(kMini, "mini", arguments.overrides)
                                                     : load_run_config(arguments.config, arguments.overrides);
   const TrainConfig& train = config.train();
+  const DataConfig& data = config.data();
+  if (needs_tagger(data.text())) const TextTransform opened(data.text(), *make_tokenizer(data.tokenizer()));
   start_computing(process, arguments.threads);
   const int64_t host_memory = available_host_memory() / process.local_size();
   const at::Device device = choose_device(train.device(), process);
   limit_memory(device, arguments.memory_limit);
-  const bool bf16 = train.precision() == TrainConfig::BF16;
   const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm(), device);
-  const std::shared_ptr<Model> model = make_model(config.model(), train.seed());
-  model->to(device);
-  LossObjective objective(config.objective(), loss_device(device, bf16));
-  const NamedParameters trainable = take_trainable(*model, objective, train.optimizer());
-  Optimizer optimizer(trainable, train.optimizer(), model->layers_above());
-  GradientReducer reducer(trainable, *communicator, config.comm().bucket_bytes());
-  TrainingStep step(*model, objective, trainable, reducer, optimizer, *communicator, step_options(train));
   StepJob job;
   job.settings = to_settings(config);
   job.settings.train.set_global_batch(arguments.batch * process.world_size());
+  const bool leaves_out = heads_need_references(job.settings.heads) || keeps_references(job.settings.references);
+  job.settings.heads.clear_masked_words();
+  job.settings.references.Clear();
   job.world = process.world_size();
   job.caption_tokens = caption_tokens(config.model(), arguments);
+  const std::vector<int64_t> identities = identities_of(arguments.batch, process.world_size());
+  Replica replica(job.settings, identities, *communicator, device);
+  job.head_parameters = replica.head_parameters();
   Batch batch = draw_batch(config.model(), arguments.batch, job.caption_tokens, process.rank());
   batch.images = batch.images.to(device);
-  model->train();
   if (train.chunk() == kAutoChunk) {
-    const int64_t chunk = find_chunk(step, job, device, host_memory, *communicator);
-    step.set_chunk(chunk);
+    const int64_t chunk = find_chunk(replica.step(), job, device, host_memory, *communicator);
+    replica.step().set_chunk(chunk);
     job.settings.train.set_chunk(chunk);
   }
   reset_peak_memory(device);
-
-  std::vector<double> wall, cpu;
-  for (int i = 0; i < kWarmUp + arguments.steps; ++i) {
+  StepJob bare = job;
+  bare.settings = without_heads(job.settings);
+  bare.head_parameters.clear();
+  const auto take_step = [&](Replica& one, Times& times) {
     communicator->barrier("step");
-    const Seconds seconds = device_time_of(device, [&] { step.run(batch, {i, 0}, 1); });
-    if (i < kWarmUp) continue;
-    wall.push_back(seconds.wall);
-    cpu.push_back(seconds.cpu);
-  }
+    const Seconds seconds = device_time_of(device, [&] { one.step().run(batch, {0, 0}, 1); });
+    times.wall.push_back(seconds.wall);
+    times.cpu.push_back(seconds.cpu);
+  };
+  Times warm_up, with, without;
+  for (int i = 0; i < kWarmUp; ++i) take_step(replica, warm_up);
   const std::string memory = describe_device_memory(device);
+  std::optional<Replica> other;
+  if (!job.head_parameters.empty()) {
+    other.emplace(bare.settings, identities, *communicator, device);
+    for (int i = 0; i < kWarmUp; ++i) take_step(*other, warm_up);
+  }
+  for (int i = 0; i < arguments.steps; ++i) {
+    take_step(replica, with);
+    if (other) take_step(*other, without);
+  }
   communicator->barrier("matrix rate");
+  const bool bf16 = train.precision() == TrainConfig::BF16;
   std::vector<NamedRate> products = matrix_rates(device, bf16 ? at::kBFloat16 : at::kFloat);
   for (NamedRate& rate : products) rate.flops = sum_over_ranks(rate.flops, *communicator);
   if (process.rank() != 0) return;
-  const double median_wall = median(wall);
+  const double median_wall = median(with.wall);
   fmt::print(
       "{} ranks x {}, batch {} a rank: median of {} steps {:.4f} s ({:.1f} samples/s), least {:.4f} s, "
       "processor time of rank 0 {:.4f} s a step\n",
       process.world_size(), device.is_cpu() ? fmt::format("{} threads", at::get_num_threads()) : "one GPU",
       arguments.batch, arguments.steps, median_wall,
       static_cast<double>(process.world_size()) * static_cast<double>(arguments.batch) / median_wall,
-      *std::min_element(wall.begin(), wall.end()), median(cpu));
-  print_rates(step_flop(job, 0), process.world_size(), median_wall, products);
+      *std::min_element(with.wall.begin(), with.wall.end()), median(with.cpu));
+  const StepFlop flop = step_flop(job, 0);
+  print_rates(flop, process.world_size(), median_wall, products);
+  if (other) print_heads(flop.sum() / step_flop(bare, 0).sum() - 1, with, without);
+  if (leaves_out) fmt::print("without references and the heads that need them\n");
   if (!memory.empty()) fmt::print("GPU of rank 0: {}\n", memory);
 }
 
