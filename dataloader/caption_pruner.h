@@ -9,18 +9,8 @@
 
 namespace muster {
 
-// Immutable: any number of threads.
-class CaptionPruner {
- public:
-  // The folder of the tagger's files; empty: that of the running program. DataError as BrillTagger's.
-  explicit CaptionPruner(const std::string& folder);
-
-  // The nouns, adjectives and personal and possessive pronouns (NN*, JJ*, PRP*), joined by spaces; the whole caption if
-  // there is none.
-  std::string prune(std::string_view caption) const;
-
- private:
-  BrillTagger tagger_;
-};
+// The nouns, adjectives and personal and possessive pronouns (NN*, JJ*, PRP*), joined by spaces; the whole caption if
+// there is none.
+std::string prune_caption(std::string_view caption, const BrillTagger& tagger);
 
 }  // namespace muster

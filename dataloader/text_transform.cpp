@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "dataloader/caption_pruner.h"
+#include "dataloader/data_files.h"
 #include "dataloader/random.h"
 #include "dataloader/token_masking.h"
 
@@ -23,15 +25,20 @@ std::vector<std::string_view> cut_words(std::string_view caption) {
 
 }  // namespace
 
+bool needs_tagger(const TextTransformConfig& config) {
+  return config.prune() > 0;
+}
+
 TextTransform::TextTransform(const TextTransformConfig& config, const Tokenizer& tokenizer)
     : config_(config), tokenizer_(tokenizer) {
-  if (config.prune() > 0) pruner_.emplace(config.tagger());
+  if (!needs_tagger(config)) return;
+  tagger_ = std::make_unique<BrillTagger>(config.tagger().empty() ? default_data_file("tagger") : config.tagger());
 }
 
 void TextTransform::encode(std::string_view caption, uint64_t seed, uint64_t position, int64_t* ids,
                            int64_t context) const {
   std::string changed;
-  if (pruner_) caption = changed = prune(caption, seed, position);
+  if (config_.prune() > 0) caption = changed = prune(caption, seed, position);
   if (config_.delete_words() > 0) caption = changed = delete_words(caption, seed, position);
   tokenizer_.encode(caption, ids, context);
   if (config_.mask_tokens() > 0 || config_.mask_one()) mask(seed, position, ids, context);
@@ -39,7 +46,7 @@ void TextTransform::encode(std::string_view caption, uint64_t seed, uint64_t pos
 
 std::string TextTransform::prune(std::string_view caption, uint64_t seed, uint64_t position) const {
   KeyedRandom random(seed, position, Purpose::kPruning);
-  return pruner_ && random.next_double() < config_.prune() ? pruner_->prune(caption) : std::string(caption);
+  return random.next_double() < config_.prune() ? prune_caption(caption, *tagger_) : std::string(caption);
 }
 
 std::string TextTransform::delete_words(std::string_view caption, uint64_t seed, uint64_t position) const {

@@ -1,28 +1,31 @@
 #pragma once
 
-#include <optional>
+#include <memory>
 #include <string>
 #include <string_view>
 
-#include "dataloader/caption_pruner.h"
 #include "dataloader/dataloader.pb.h"
+#include "dataloader/text/brill_tagger.h"
 #include "dataloader/tokenizer.h"
 
 namespace muster {
+
+// Whether it takes a tagger: where it prunes.
+bool needs_tagger(const TextTransformConfig& config);
 
 // What training does to captions: SEN's pruning, word deletion (EDA, Wei and Zou, 2019, arXiv:1901.11196, as TBPS-CLIP
 // uses it), then BERT's token masking as in IRRA (datasets/bases.py) and SEN, with RDE's deletion of tokens. Immutable:
 // any number of threads. The tokenizer must outlive it.
 class TextTransform {
  public:
-  // DataError: the config prunes and the tagger's files cannot be read.
+  // DataError: needs_tagger(), and its files cannot be read.
   TextTransform(const TextTransformConfig& config, const Tokenizer& tokenizer);
 
   // Tokenizer::encode() of the changed caption. The choices are a function of (seed, position) only. DataError as
   // there.
   void encode(std::string_view caption, uint64_t seed, uint64_t position, int64_t* ids, int64_t context) const;
 
-  // With probability `prune` what CaptionPruner leaves of it.
+  // With probability `prune` what prune_caption() leaves of it.
   std::string prune(std::string_view caption, uint64_t seed, uint64_t position) const;
 
   // Each word, cut at ASCII white space, goes with probability delete_words, but one stays, a random one if all would
@@ -35,7 +38,7 @@ class TextTransform {
  private:
   TextTransformConfig config_;
   const Tokenizer& tokenizer_;
-  std::optional<CaptionPruner> pruner_;
+  std::unique_ptr<const BrillTagger> tagger_;  // null: no need of one
 };
 
 }  // namespace muster

@@ -1,6 +1,9 @@
 #include "trainer/step_job.h"
 
+#include <memory>
+
 #include "dataloader/sample_list.h"
+#include "dataloader/text_transform.h"
 #include "dataloader/tokenizer.h"
 #include "trainer/head_cost.h"
 #include "trainer/head_start.h"
@@ -18,7 +21,9 @@ StepJob make_step_job(const RunSettings& settings, const TrainingStores& stores,
   if (keeps_references(settings.references) || heads_need_references(settings.heads)) {
     job.identities = static_cast<int64_t>(identities.size());
   }
-  for (const auto& head : make_heads(settings, stores, *make_tokenizer(settings.data.tokenizer()))) {
+  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(settings.data.tokenizer());
+  const TextTransform opened(settings.data.text(), *tokenizer);
+  for (const auto& head : make_heads(settings, stores, *tokenizer)) {
     for (const auto& parameter : head->named_parameters()) {
       job.head_parameters.push_back({parameter_prefix(*head) + parameter.key(), parameter.value().numel()});
     }

@@ -8,7 +8,7 @@
 
 namespace muster {
 
-// DataError as make_heads().
+// Opens what the run would. DataError as make_heads() and TextTransform.
 StepJob make_step_job(const RunSettings& settings, const TrainingStores& stores, int world, int64_t caption_tokens);
 
 }  // namespace muster

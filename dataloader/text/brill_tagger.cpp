@@ -7,6 +7,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "dataloader/text/ascii.h"
 #include "launch/error.h"
 
 namespace muster {
@@ -40,16 +41,9 @@ void for_each_line(const std::string& path, const Visit& visit) {
 }
 
 bool is_number(const std::string& word) {
-  const auto digit = [](char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; };
-  return std::any_of(word.begin(), word.end(), digit) && std::all_of(word.begin(), word.end(), [&](char c) {
-           return digit(c) || std::string_view("-,.:/%$").find(c) != std::string_view::npos;
+  return std::any_of(word.begin(), word.end(), is_ascii_digit) && std::all_of(word.begin(), word.end(), [](char c) {
+           return is_ascii_digit(c) || std::string_view("-,.:/%$").find(c) != std::string_view::npos;
          });
-}
-
-std::string lower(std::string word) {
-  std::transform(word.begin(), word.end(), word.begin(),
-                 [](char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); });
-  return word;
 }
 
 bool starts_with(const std::string& word, const std::string& text) {
@@ -98,6 +92,10 @@ const std::map<std::string, std::vector<Place>>& places() {
 }
 
 }  // namespace
+
+bool is_noun_or_adjective(std::string_view tag) {
+  return tag.substr(0, 2) == "NN" || tag.substr(0, 2) == "JJ";
+}
 
 BrillTagger::BrillTagger(const std::string& folder) {
   read_lexicon(folder + "/en-lexicon.txt");
@@ -157,6 +155,7 @@ void BrillTagger::read_lexical_rules(const std::string& path) {
     lexical_.push_back(rule);
     if (lexical_.size() > kMostRules) throw DataError(path + ": too many rules");
   });
+  if (lexical_.empty()) throw DataError(path + ": holds no rule");
 }
 
 // "NN VB PREVTAG TO": from, to, where, and a tag or word for each place.
@@ -176,6 +175,7 @@ void BrillTagger::read_context_rules(const std::string& path) {
     contextual_.push_back(std::move(rule));
     if (contextual_.size() > kMostRules) throw DataError(path + ": too many rules");
   });
+  if (contextual_.empty()) throw DataError(path + ": holds no rule");
 }
 
 bool BrillTagger::holds(const LexicalRule& rule, const std::vector<std::string>& words, size_t i) const {
@@ -240,7 +240,7 @@ std::vector<std::string_view> BrillTagger::tag(const std::vector<std::string>& w
   std::vector<Tag> tags;
   for (size_t i = 0; i < words.size(); ++i) {
     auto known = lexicon_.find(words[i]);
-    if (known == lexicon_.end() && i == 0) known = lexicon_.find(lower(words[i]));
+    if (known == lexicon_.end() && i == 0) known = lexicon_.find(ascii_lower(words[i]));
     tags.push_back(known != lexicon_.end() ? known->second : unknown(words, i));
   }
   for (const ContextRule& rule : contextual_) {

@@ -10,11 +10,14 @@
 
 namespace muster {
 
+// Of the Penn Treebank's tags: NN* or JJ*.
+bool is_noun_or_adjective(std::string_view tag);
+
 // Immutable: any number of threads.
 class BrillTagger {
  public:
   // Reads FOLDER/en-lexicon.txt ("word TAG" a line), en-morphology.txt and en-context.txt (a rule a line). DataError: a
-  // file is missing, too large, or has a line that is none (which).
+  // file is missing, too large, without a word or rule, or has a line that is none (which).
   explicit BrillTagger(const std::string& folder);
 
   // The Penn Treebank's tag of each word of one sentence, cut as penn_words() does. A known word starts with its most

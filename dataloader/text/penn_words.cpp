@@ -4,6 +4,8 @@
 #include <array>
 #include <cctype>
 
+#include "dataloader/text/ascii.h"
+
 namespace muster {
 namespace {
 
@@ -13,20 +15,11 @@ constexpr std::array<std::string_view, 13> kAbbreviations = {"mr", "mrs", "ms", 
                                                              "vs", "no",  "etc", "co", "approx", "inc"};
 constexpr std::array<std::string_view, 6> kClitics = {"s", "m", "d", "ll", "re", "ve"};
 
-char lower(char c) {
-  return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-}
 bool is_space(char c) {
   return std::isspace(static_cast<unsigned char>(c)) != 0;
 }
 bool is_letter(char c) {
   return std::isalpha(static_cast<unsigned char>(c)) != 0 || static_cast<unsigned char>(c) >= 0x80;
-}
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  std::transform(result.begin(), result.end(), result.begin(), [](char c) { return lower(c); });
-  return result;
 }
 
 class Cutter {
@@ -55,7 +48,7 @@ class Cutter {
     } else if (c == '`' || kAlone.find(c) != std::string_view::npos) {
       emit(1);
       if (c == '?' || c == '!') end_sentence_before_space();
-    } else if ((c == ',' || c == ':') && std::isdigit(static_cast<unsigned char>(ahead())) == 0) {
+    } else if ((c == ',' || c == ':') && !is_ascii_digit(ahead())) {
       emit(1);
     } else if (c == '-' && ahead() == '-') {
       emit(2);
@@ -79,8 +72,8 @@ class Cutter {
     const std::string_view rest = text_.substr(at_ + size);
     size_t letters = 0;
     while (letters < rest.size() && is_letter(rest[letters])) ++letters;
-    const std::string after = lower(rest.substr(0, letters));
-    if (!word_.empty() && after == "t" && lower(word_.back()) == 'n' && word_.size() > 1) {
+    const std::string after = ascii_lower(rest.substr(0, letters));
+    if (!word_.empty() && after == "t" && ascii_lower(word_.back()) == 'n' && word_.size() > 1) {
       const std::string negation = word_.substr(word_.size() - 1) + "'" + std::string(rest.substr(0, 1));
       word_.pop_back();
       end_word();
@@ -129,7 +122,7 @@ class Cutter {
       return word_.size() > 1 && std::islower(static_cast<unsigned char>(word_.back())) != 0 &&
              std::isupper(static_cast<unsigned char>(text_[next])) != 0;
     }
-    const std::string before = lower(word_);
+    const std::string before = ascii_lower(word_);
     const bool abbreviation = std::find(kAbbreviations.begin(), kAbbreviations.end(), before) != kAbbreviations.end();
     return !abbreviation && !(word_.size() == 1 && is_letter(word_[0]));
   }

@@ -337,6 +337,12 @@ TEST_F(MessagesTest, DryRun) {
   expect_message("dry run of no speed", dry_run({"--flops", "0"}));
   expect_message("dry run of long captions", dry_run({"--caption-tokens", "13"}));
   expect_message("fewer samples than the batch", dry_run({"--set", "train.global_batch=64"}));
+  const std::vector<std::string> no_tagger = {"--set", "data.text.prune=0.2", "--set",
+                                              "data.text.tagger=" + (folder_ / "absent")};
+  expect_message("dry run without the tagger's files", dry_run(no_tagger));
+  std::vector<std::string> bench = {muster_program(), "bench", "train", "--config", folder_ / "config.textproto"};
+  bench.insert(bench.end(), no_tagger.begin(), no_tagger.end());
+  expect_message("bench without the tagger's files", bench);
   expect_message("world without a dry run", train("absent", {"--world", "2"}));
   expect_message("training in no folder",
                  {muster_program(), "train", "--config", folder_ / "config.textproto", "--data", store()});

@@ -50,16 +50,19 @@ class BrillRules : public testing::Test {
   TemporaryFolder folder_;
 };
 
+// Rules that no word of these tests meets.
+constexpr char kNoLexical[] = "NN zzz fhassuf 3 NNS x\n", kNoContextual[] = "NN VB CURWD zzz\n";
+
 constexpr char kLexicon[] = ";;; a comment\nthe DT\nred JJ\ncoat NN\nwalks VBZ\nhappy JJ\nTHE NNP\nx CD\nN NN\nP NNP\n";
 
 TEST_F(BrillRules, KnownWordsHaveTheLexiconsTag) {
-  write(kLexicon, "", "");
+  write(kLexicon, kNoLexical, kNoContextual);
   EXPECT_THAT(tags("the red coat walks"), ElementsAre("DT", "JJ", "NN", "VBZ"));
   EXPECT_THAT(tags("The The"), ElementsAre("DT", "NNP"));  // only the first word may be written large
 }
 
 TEST_F(BrillRules, UnknownWordsAreNumbersNamesOrNouns) {
-  write(kLexicon, "", "");
+  write(kLexicon, kNoLexical, kNoContextual);
   EXPECT_THAT(tags("zebra Zorro 12 3.5 10:30 x1"), ElementsAre("NN", "NNP", "CD", "CD", "CD", "NN"));
 }
 
@@ -69,14 +72,14 @@ TEST_F(BrillRules, LexicalRules) {
       "NN q fchar A1 x\nqq char A2 x\nNN pre fhaspref 3 A3 x\nsuf hassuf 3 A4 x\nNN un faddpref 2 A5 x\ny addsuf 1 A6 "
       "x\n"
       "un deletepref 2 A7 x\nNN ly fdeletesuf 2 A8 x\ncoat goodleft A9 x\nred goodright B1 x\nNNP ed fhassuf 2 B2 x\n",
-      "");
+      kNoContextual);
   EXPECT_THAT(tags("aqa aqqa preset a-suf happ unhappy happyly aa coat red bb Uted"),
               ElementsAre("A1", "A2", "A3", "A4", "A6", "A7", "A8", "A9", "NN", "JJ", "B1", "B2"));
 }
 
 TEST_F(BrillRules, ContextualRules) {
   const auto changed = [&](const std::string& rule, const std::string& words) {
-    write("a A\nb B\nc C\nd D\n", "", rule);
+    write("a A\nb B\nc C\nd D\n", kNoLexical, rule);
     return tags(words);
   };
   EXPECT_THAT(changed("A Z PREVTAG B", "b a a"), ElementsAre("B", "Z", "A"));
@@ -114,11 +117,15 @@ TEST_F(BrillRules, WrongFilesAreNamed) {
   EXPECT_THAT(refusal(), HasSubstr("en-morphology.txt:2: no lexical rule that is known"));
   write(kLexicon, "s fhassuf\n", "");
   EXPECT_THAT(refusal(), HasSubstr("en-morphology.txt:1"));
-  write(kLexicon, "", "NN VB PREVTAG\n");
+  write(kLexicon, ";;; none\n", kNoContextual);
+  EXPECT_THAT(refusal(), HasSubstr("en-morphology.txt: holds no rule"));
+  write(kLexicon, kNoLexical, "\n");
+  EXPECT_THAT(refusal(), HasSubstr("en-context.txt: holds no rule"));
+  write(kLexicon, kNoLexical, "NN VB PREVTAG\n");
   EXPECT_THAT(refusal(), HasSubstr("en-context.txt:1: no contextual rule that is known"));
-  write(kLexicon, "", "NN VB SURROUNDTAG DT\n");
+  write(kLexicon, kNoLexical, "NN VB SURROUNDTAG DT\n");
   EXPECT_THAT(refusal(), HasSubstr("en-context.txt:1"));
-  write("the DT\n", "", "");
+  write("the DT\n", "NNS zzz fhassuf 3 NNS x\n", "DT VB CURWD zzz\n");
   EXPECT_THROW(tags("zebra"), DataError);
 }
 
@@ -161,17 +168,17 @@ TEST(BrillTagger, KeepsTheWordsThatAnotherHandMarked) {
 }
 
 TEST(CaptionPruner, KeepsNounsAdjectivesAndPronouns) {
-  const CaptionPruner pruner("");
-  EXPECT_EQ(pruner.prune("The man is wearing a red shirt and he carries his black bag."),
+  const BrillTagger tagger(default_data_file("tagger"));
+  EXPECT_EQ(prune_caption("The man is wearing a red shirt and he carries his black bag.", tagger),
             "man red shirt he his black bag");
-  EXPECT_EQ(pruner.prune("A tall woman. She has long hair"), "tall woman She long hair");
+  EXPECT_EQ(prune_caption("A tall woman. She has long hair", tagger), "tall woman She long hair");
 }
 
 TEST(CaptionPruner, NeverLeavesNothing) {
-  const CaptionPruner pruner("");
-  EXPECT_EQ(pruner.prune("walking and running"), "walking and running");
-  EXPECT_EQ(pruner.prune("..."), "...");
-  EXPECT_EQ(pruner.prune(""), "");
+  const BrillTagger tagger(default_data_file("tagger"));
+  EXPECT_EQ(prune_caption("walking and running", tagger), "walking and running");
+  EXPECT_EQ(prune_caption("...", tagger), "...");
+  EXPECT_EQ(prune_caption("", tagger), "");
 }
 
 }  // namespace
