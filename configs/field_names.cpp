@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "configs/number_words.h"
 #include "trainer/near_miss.h"
 
 namespace muster {
@@ -65,7 +66,7 @@ std::string describe_type(const FieldDescriptor& field) {
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_INT32:
     case FieldDescriptor::CPPTYPE_INT64:
-      return fmt::format("a whole number ({})", field.type_name());
+      return fmt::format("a whole number ({}){}", field.type_name(), or_words(field));
     case FieldDescriptor::CPPTYPE_UINT32:
     case FieldDescriptor::CPPTYPE_UINT64:
       return fmt::format("a whole number from 0 up ({})", field.type_name());

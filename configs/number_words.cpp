@@ -82,6 +82,22 @@ std::string word_to_number(const pb::FieldDescriptor& field, const std::string& 
   return value;
 }
 
+std::string or_words(const pb::FieldDescriptor& field) {
+  std::string words;
+  for (const Word& word : all_words()) {
+    if (&field == word.field) words += " or " + word.word;
+  }
+  return words;
+}
+
+std::string same_letters(const std::string& text) {
+  const auto same = [](unsigned char a, unsigned char b) { return std::toupper(a) == std::toupper(b); };
+  for (const Word& word : all_words()) {
+    if (std::equal(text.begin(), text.end(), word.word.begin(), word.word.end(), same)) return word.word;
+  }
+  return "";
+}
+
 void print_words(pb::TextFormat::Printer& printer) {
   for (const Word& word : all_words()) {
     auto words = std::make_unique<WordPrinter>(word);

@@ -16,6 +16,12 @@ std::string words_to_numbers(const std::string& text);
 // The value of one field: its number if it is such a word, else the value itself.
 std::string word_to_number(const google::protobuf::FieldDescriptor& field, const std::string& value);
 
+// " or AUTO", of a field that takes words; "" of others.
+std::string or_words(const google::protobuf::FieldDescriptor& field);
+
+// The word that differs from `text` in capitals alone; "" if there is none.
+std::string same_letters(const std::string& text);
+
 // Lets the printer write words.
 void print_words(google::protobuf::TextFormat::Printer& printer);
 

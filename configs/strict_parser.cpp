@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "configs/field_names.h"
+#include "configs/number_words.h"
 
 namespace muster {
 namespace {
@@ -79,6 +80,9 @@ std::string explain_parse_error(const std::string& message, const pb::Descriptor
   if (!other.empty()) {
     return fmt::format("\"{}\" is given beside \"{}\"; keep one of the two", between(message, "Field \"", "\""), other);
   }
+  const std::string no_number = between(message + "\n", "Expected integer, got: ", "\n");
+  const std::string word = same_letters(no_number);
+  if (!word.empty()) return fmt::format("\"{}\" is no number: write {}", no_number, word);
   if (message == "Expected identifier, got: ") return "the text ends too early: a closing brace is missing";
   return message;
 }

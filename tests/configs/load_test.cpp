@@ -201,8 +201,10 @@ TEST(NumberWordsTest, ChunkIsANumberOrAuto) {
 }
 
 TEST(NumberWordsTest, AreWordsInTheirPlaceAlone) {
-  EXPECT_EQ(error_of(kMinimal, {"train.chunk=auto"}), "--set train.chunk=auto: chunk takes a whole number (int64)");
+  EXPECT_EQ(error_of(kMinimal, {"train.chunk=auto"}),
+            "--set train.chunk=auto: chunk takes a whole number (int64) or AUTO");
   EXPECT_EQ(error_of(kMinimal, {"train.steps=AUTO"}), "--set train.steps=AUTO: steps takes a whole number (int64)");
+  EXPECT_EQ(error_of("train { chunk: Auto }", {}), "x.textproto:1:16: \"Auto\" is no number: write AUTO");
   EXPECT_THAT(error_of("train { steps: AUTO }", {}), HasSubstr("x.textproto:1:16"));
   EXPECT_THAT(error_of("train { chunk: AUTO stepz: 3 }", {}), HasSubstr("x.textproto:1:21: unknown field \"stepz\""));
   EXPECT_THAT(error_of("train { chunk: \"AUTO\" }", {}), HasSubstr("x.textproto:1:16"));
