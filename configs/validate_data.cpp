@@ -73,6 +73,7 @@ void check_text(const TextTransformConfig& text, Checks& checks) {
   check_probability("data.text.prune", text.prune(), checks);
   check_probability("data.text.delete_words", text.delete_words(), checks);
   check_probability("data.text.mask_tokens", text.mask_tokens(), checks);
+  check_probability("data.text.mask_nouns", text.mask_nouns(), checks);
   check_probability("data.text.mask_share", text.mask_share(), checks);
   check_probability("data.text.random_share", text.random_share(), checks);
   check_probability("data.text.delete_share", text.delete_share(), checks);

@@ -5,6 +5,7 @@
 
 #include "dataloader/caption_pruner.h"
 #include "dataloader/data_files.h"
+#include "dataloader/noun_tokens.h"
 #include "dataloader/random.h"
 #include "dataloader/token_masking.h"
 
@@ -26,13 +27,14 @@ std::vector<std::string_view> cut_words(std::string_view caption) {
 }  // namespace
 
 bool needs_tagger(const TextTransformConfig& config) {
-  return config.prune() > 0;
+  return config.prune() > 0 || config.mask_nouns() > 0;
 }
 
 TextTransform::TextTransform(const TextTransformConfig& config, const Tokenizer& tokenizer)
     : config_(config), tokenizer_(tokenizer) {
   if (!needs_tagger(config)) return;
   tagger_ = std::make_unique<BrillTagger>(config.tagger().empty() ? default_data_file("tagger") : config.tagger());
+  if (config.mask_nouns() > 0) nouns_ = find_noun_tokens(tokenizer, *tagger_);
 }
 
 void TextTransform::encode(std::string_view caption, uint64_t seed, uint64_t position, int64_t* ids,
@@ -41,7 +43,7 @@ void TextTransform::encode(std::string_view caption, uint64_t seed, uint64_t pos
   if (config_.prune() > 0) caption = changed = prune(caption, seed, position);
   if (config_.delete_words() > 0) caption = changed = delete_words(caption, seed, position);
   tokenizer_.encode(caption, ids, context);
-  if (config_.mask_tokens() > 0 || config_.mask_one()) mask(seed, position, ids, context);
+  if (config_.mask_tokens() > 0 || config_.mask_nouns() > 0 || config_.mask_one()) mask(seed, position, ids, context);
 }
 
 std::string TextTransform::prune(std::string_view caption, uint64_t seed, uint64_t position) const {
@@ -63,8 +65,13 @@ std::string TextTransform::delete_words(std::string_view caption, uint64_t seed,
 }
 
 void TextTransform::mask(uint64_t seed, uint64_t position, int64_t* ids, int64_t context) const {
-  const TokenMasking masking = {config_.mask_tokens(), config_.mask_share(), config_.random_share(),
-                                config_.delete_share(), config_.mask_one()};
+  const TokenMasking masking = {config_.mask_tokens(),
+                                config_.mask_share(),
+                                config_.random_share(),
+                                config_.delete_share(),
+                                config_.mask_one(),
+                                config_.mask_nouns(),
+                                nouns_.empty() ? nullptr : &nouns_};
   mask_tokens(masking, tokenizer_.ordinary(), KeyedRandom(seed, position, Purpose::kTokenMask), ids, context);
 }
 

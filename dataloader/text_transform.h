@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "dataloader/dataloader.pb.h"
 #include "dataloader/text/brill_tagger.h"
@@ -10,12 +11,12 @@
 
 namespace muster {
 
-// Whether it takes a tagger: where it prunes.
+// Whether it takes a tagger: where it prunes, or masks nouns at a rate of their own.
 bool needs_tagger(const TextTransformConfig& config);
 
 // What training does to captions: SEN's pruning, word deletion (EDA, Wei and Zou, 2019, arXiv:1901.11196, as TBPS-CLIP
-// uses it), then BERT's token masking as in IRRA (datasets/bases.py) and SEN, with RDE's deletion of tokens. Immutable:
-// any number of threads. The tokenizer must outlive it.
+// uses it), then BERT's token masking as in IRRA (datasets/bases.py) and SEN, which hits nouns and adjectives more
+// often, with RDE's deletion of tokens. Immutable: any number of threads. The tokenizer must outlive it.
 class TextTransform {
  public:
   // DataError: needs_tagger(), and its files cannot be read.
@@ -39,6 +40,7 @@ class TextTransform {
   TextTransformConfig config_;
   const Tokenizer& tokenizer_;
   std::unique_ptr<const BrillTagger> tagger_;  // null: no need of one
+  std::vector<bool> nouns_;                    // empty: they are masked as all others
 };
 
 }  // namespace muster

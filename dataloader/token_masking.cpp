@@ -15,7 +15,8 @@ void mask_tokens(const TokenMasking& masking, const Tokenizer::Ordinary& ordinar
   for (int64_t* id = ids; id != ids + context; ++id) {
     const int64_t token = *id;
     *out++ = token;
-    const bool hit = is_ordinary(token) && random.next_double() < masking.hit;
+    const auto is_noun = [&] { return masking.nouns != nullptr && (*masking.nouns)[static_cast<size_t>(token)]; };
+    const bool hit = is_ordinary(token) && random.next_double() < (is_noun() ? masking.noun_hit : masking.hit);
     if (hits != nullptr) hits[id - ids] = hit;
     if (!hit) continue;
     any_hit = true;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "dataloader/random.h"
 #include "dataloader/tokenizer.h"
@@ -17,6 +18,9 @@ struct TokenMasking {
   double random_share = 0.1;
   double delete_share = 0;
   bool at_least_one = false;  // where none is hit, the first becomes the mask
+  // Tokens that are true in `nouns` [vocabulary] are hit with this probability instead; null: none are.
+  double noun_hit = 0;
+  const std::vector<bool>* nouns = nullptr;
 };
 
 // Changes ids [context] in place; zeros fill up what deletion frees. hits [context] may be null: true where the token

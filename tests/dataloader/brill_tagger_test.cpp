@@ -9,6 +9,7 @@
 
 #include "dataloader/caption_pruner.h"
 #include "dataloader/data_files.h"
+#include "dataloader/noun_tokens.h"
 #include "dataloader/text/penn_words.h"
 #include "launch/error.h"
 #include "tests/support/temporary_folder.h"
@@ -179,6 +180,26 @@ TEST(CaptionPruner, NeverLeavesNothing) {
   EXPECT_EQ(prune_caption("walking and running", tagger), "walking and running");
   EXPECT_EQ(prune_caption("...", tagger), "...");
   EXPECT_EQ(prune_caption("", tagger), "");
+}
+
+// Each token of CLIP's vocabulary against the tagger's word for it, and the words that captions of people are made of.
+TEST(NounTokens, AreThoseThatTheTaggerCallsNounsOrAdjectives) {
+  const BrillTagger tagger(default_data_file("tagger"));
+  const auto tokenizer = make_tokenizer({});
+  const std::vector<bool> nouns = find_noun_tokens(*tokenizer, tagger);
+  ASSERT_EQ(static_cast<int64_t>(nouns.size()), tokenizer->vocabulary());
+  const auto is_noun = [&](const std::string& word) {
+    int64_t ids[3];
+    tokenizer->encode(word, ids, 3);
+    EXPECT_EQ(tokenizer->decode(ids, 3), word) << "is one token";
+    return static_cast<bool>(nouns[static_cast<size_t>(ids[1])]);
+  };
+  for (const char* word : {"man", "shirt", "red", "long", "backpack", "trousers", "taller"})
+    EXPECT_TRUE(is_noun(word)) << word;
+  for (const char* word : {"the", "is", "wearing", "and", "she", ",", "with"}) EXPECT_FALSE(is_noun(word)) << word;
+  const Tokenizer::Ordinary ordinary = tokenizer->ordinary();
+  EXPECT_FALSE(nouns[0]);  // it also fills up
+  for (int64_t id = ordinary.end; id < tokenizer->vocabulary(); ++id) EXPECT_FALSE(nouns[static_cast<size_t>(id)]);
 }
 
 }  // namespace

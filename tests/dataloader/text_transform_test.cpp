@@ -26,7 +26,9 @@ class ByteTokenizer : public Tokenizer {
   }
   int64_t vocabulary() const override { return 1002; }
   Ordinary ordinary() const override { return {1, 900, 900}; }
-  std::string decode(const int64_t*, int64_t) const override { return ""; }
+  std::string decode(const int64_t* ids, int64_t) const override {
+    return *ids == 'm' ? "man" : *ids == 'r' ? "red" : *ids == 't' ? "the" : "walking";
+  }
 };
 
 const ByteTokenizer kTokenizer;
@@ -133,6 +135,29 @@ TEST(TextTransform, OneIsMaskedIfAskedAndNoneWasHit) {
   EXPECT_THAT(encode(masking(0, 0.8, 0.1, 0, true), "", 0, 4), ElementsAre(1000, 1001, 0, 0));
   // A token that was hit and stays counts.
   EXPECT_THAT(encode(masking(1, 0, 0, 0, true), "a", 0, 4), ElementsAre(1000, 'a', 1001, 0));
+}
+
+TEST(TextTransform, NounsAndAdjectivesAreHitWithTheirOwnProbability) {
+  TextTransformConfig config = masking(0.05, 1, 0, 0);
+  config.set_mask_nouns(0.3);
+  const TextTransform transform(config, kTokenizer);
+  std::map<int64_t, int> masked;
+  const int tries = 20000;
+  for (uint64_t position = 0; position < tries; ++position) {
+    std::vector<int64_t> ids(7);
+    transform.encode("mrtw", 5, position, ids.data(), 7);
+    for (int64_t i = 1; i <= 4; ++i) masked[i] += ids[static_cast<size_t>(i)] == 900;
+    ASSERT_EQ(ids[5], 1001);
+  }
+  for (const auto& [place, share] : std::map<int64_t, double>{{1, 0.3}, {2, 0.3}, {3, 0.05}, {4, 0.05}}) {
+    EXPECT_NEAR(masked[place], tries * share, 5 * std::sqrt(tries * share)) << place;
+  }
+  // Nouns alone; where none is hit, the first token is, whatever it is.
+  config.set_mask_tokens(0);
+  config.set_mask_nouns(1);
+  EXPECT_THAT(encode(config, "tmw", 0, 6), ElementsAre(1000, 't', 900, 'w', 1001, 0));
+  config.set_mask_one(true);
+  EXPECT_THAT(encode(config, "tw", 0, 5), ElementsAre(1000, 900, 'w', 1001, 0));
 }
 
 TEST(TextTransform, ChoicesDependOnSeedAndPositionOnly) {

@@ -190,9 +190,10 @@ void check_masked_words(const MaskedWordsConfig& config, const ModelConfig& mode
   checks.require(config.blocks() >= 1 && config.blocks() <= 4, path + "blocks", config.blocks(), "1 to 4");
   checks.require(config.reference_tokens() >= 1 && config.reference_tokens() <= 64, path + "reference_tokens",
                  config.reference_tokens(), "1 to 64");
-  if (config.weight() > 0 && (text.mask_tokens() > 0 || text.mask_one())) {
+  if (config.weight() > 0 && (text.mask_tokens() > 0 || text.mask_nouns() > 0 || text.mask_one())) {
     checks.add(
-        "heads.masked_words predicts the caption's own words, and data.text.mask_tokens or mask_one overwrites them: "
+        "heads.masked_words predicts the caption's own words, and data.text.mask_tokens, mask_nouns or mask_one "
+        "overwrites them: "
         "set one of the two to 0");
   }
   checks.at_least(0, path + "attention_heads", config.attention_heads(), "0: joint_width / 64");
