@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
+#include <ctime>
 #include <system_error>
 #include <utility>
 
@@ -18,6 +19,25 @@ static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may only
 
 extern "C" void request_stop(int) {
   stop_flag = true;
+}
+
+// Milliseconds of the monotonic clock at the first SIGUSR1; 0: none yet.
+std::atomic<int64_t> first_usr1_ms{0};
+static_assert(std::atomic<int64_t>::is_always_lock_free);
+constexpr int64_t kSameRequestMs = 1000;
+
+extern "C" void request_stop_or_end(int signal) {
+  const int before = errno;
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const int64_t now_ms = int64_t{1000} * now.tv_sec + now.tv_nsec / 1000000;
+  int64_t first_ms = 0;
+  if (!first_usr1_ms.compare_exchange_strong(first_ms, now_ms) && now_ms - first_ms >= kSameRequestMs) {
+    std::signal(signal, SIG_DFL);
+    raise(signal);  // taken when this handler returns
+  }
+  stop_flag = true;
+  errno = before;
 }
 
 constexpr uint64_t kEnd = uint64_t{1} << 32;
@@ -56,7 +76,7 @@ SignalsBlocked::~SignalsBlocked() {
 }
 
 void install_signal_handlers(bool world_of_one) {
-  handle(SIGUSR1, request_stop, SA_RESTART);
+  handle(SIGUSR1, request_stop_or_end, SA_RESTART);
   // SA_RESETHAND: the second SIGINT meets the default action.
   if (world_of_one) handle(SIGINT, request_stop, static_cast<int>(SA_RESTART | SA_RESETHAND));
 }
@@ -66,6 +86,7 @@ bool stop_requested() {
 }
 
 void clear_stop_request() {
+  first_usr1_ms = 0;
   stop_flag = false;
 }
 

@@ -8,9 +8,11 @@
 
 namespace muster {
 
-// SIGUSR1 asks for "checkpoint and stop" at the next step boundary (mpirun forwards it to every rank). So does the
-// first SIGINT in a world of one; a second SIGINT ends the process at once. SIGTERM keeps its default action: mpirun
-// sends it to the survivors of a dead rank, and saving from a broken world would be wrong.
+// SIGUSR1 asks for "checkpoint and stop" at the next step boundary (mpirun forwards it to every rank); one that comes a
+// second or more after the first ends the process at once (nearer ones are the same request, which may reach a rank
+// both from mpirun and directly). The first SIGINT in a world of one asks for the same; a second one ends the process
+// at once. SIGTERM keeps its default action: mpirun sends it to the survivors of a dead rank, and to all ranks at
+// Ctrl-C, and saving from a broken world would be wrong.
 void install_signal_handlers(bool world_of_one);
 
 bool stop_requested();

@@ -20,4 +20,9 @@ execute_process(COMMAND ${prefix}/bin/muster train --print-config --config ${pre
 if(failed)
   message(FATAL_ERROR "an installed preset is refused")
 endif()
+execute_process(COMMAND ${prefix}/bin/muster-supervise -- ${prefix}/bin/muster train --print-config --run none
+  --config ${prefix}/share/muster/configs/demo.textproto --data none OUTPUT_QUIET ERROR_VARIABLE said RESULT_VARIABLE failed)
+if(failed OR NOT said MATCHES "done at step 0, restarts 0")
+  message(FATAL_ERROR "the installed supervisor fails: ${said}")
+endif()
 file(REMOVE_RECURSE ${prefix} ${caption})

@@ -1,8 +1,9 @@
-# cmake --install: PREFIX/bin/muster, PREFIX/share/muster (presets and data files) and, where LibTorch was unpacked by
-# launch/setup.sh, the part of it that runs, so that the tree may go. A LibTorch given by -DLIBTORCH stays where it is, and
-# so does any that is used with CUDA.
+# cmake --install: PREFIX/bin/muster and muster-supervise, PREFIX/share/muster (presets and data files) and, where LibTorch
+# was unpacked by launch/setup.sh, the part of it that runs, so that the tree may go. A LibTorch given by -DLIBTORCH stays
+# where it is, and so does any that is used with CUDA.
 include(GNUInstallDirs)
 install(TARGETS muster RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(PROGRAMS launch/supervise.sh DESTINATION ${CMAKE_INSTALL_BINDIR} RENAME muster-supervise)
 install(DIRECTORY ${PROJECT_BINARY_DIR}/share/ DESTINATION ${CMAKE_INSTALL_DATADIR}/muster)
 install(DIRECTORY configs/ DESTINATION ${CMAKE_INSTALL_DATADIR}/muster/configs FILES_MATCHING PATTERN *.textproto)
 install(FILES LICENSE NOTICE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})

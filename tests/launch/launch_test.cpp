@@ -82,6 +82,14 @@ TEST_F(Signals, Usr1AsksForAStop) {
   EXPECT_TRUE(stop_requested());
 }
 
+// As where a rank gets it from mpirun and directly.
+TEST_F(Signals, Usr1TwiceInAMomentIsOneRequest) {
+  install_signal_handlers(/*world_of_one=*/false);
+  raise(SIGUSR1);
+  raise(SIGUSR1);
+  EXPECT_TRUE(stop_requested());
+}
+
 TEST_F(Signals, TheSecondInterruptEndsAWorldOfOne) {
   install_signal_handlers(/*world_of_one=*/true);
   raise(SIGINT);
