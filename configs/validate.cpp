@@ -138,6 +138,8 @@ void check_train(const TrainConfig& train, Checks& checks) {
   checks.at_least<int64_t>(1, "train.evaluation.batch", train.evaluation().batch());
   checks.at_least<int64_t>(0, "train.checkpoint.every", train.checkpoint().every(), "0: only at the end");
   checks.at_least(1, "train.checkpoint.keep_last", train.checkpoint().keep_last());
+  checks.at_least<int64_t>(0, "train.non_finite.skip", train.non_finite().skip(), "0: the first one ends the run");
+  checks.at_least<int64_t>(0, "train.compare_ranks_every", train.compare_ranks_every(), "0: before checkpoints only");
 }
 
 void check_comm(const CommConfig& comm, Checks& checks) {

@@ -11,10 +11,20 @@
 namespace muster {
 namespace {
 
-constexpr std::string_view kFree[] = {
-    "comm.",        "data.workers",        "data.prefetch",     "train.chunk",       "train.threads",
-    "train.device", "train.log_every",     "train.evaluation.", "train.checkpoint.", "data.tokenizer.merges",
-    "refinement.",  "references.placement"};
+constexpr std::string_view kFree[] = {"comm.",
+                                      "data.workers",
+                                      "data.prefetch",
+                                      "data.tokenizer.merges",
+                                      "train.chunk",
+                                      "train.threads",
+                                      "train.device",
+                                      "train.log_every",
+                                      "train.evaluation.",
+                                      "train.checkpoint.",
+                                      "train.non_finite.",
+                                      "train.compare_ranks_every",
+                                      "refinement.",
+                                      "references.placement"};
 
 }  // namespace
 

@@ -10,7 +10,6 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "dataloader/formats/hashes.h"
 #include "launch/error.h"
 
 namespace muster {
@@ -89,25 +88,6 @@ void copy_tensors(const NamedTensors& from, const NamedTensors& into, const std:
 
 void broadcast_tensors(const NamedTensors& tensors, Communicator& communicator, const std::string& name) {
   for (const auto& tensor : tensors) communicator.broadcast(tensor.second, 0, name + " " + tensor.first).wait();
-}
-
-void check_replicas_equal(const NamedTensors& tensors, int64_t step, Communicator& communicator) {
-  uint64_t hash = 0;
-  for (const auto& [name, tensor] : tensors) {
-    const at::Tensor host = tensor.to(at::kCPU);
-    hash = hash * 0x9E3779B97F4A7C15u + xxh3_64(host.const_data_ptr(), host.nbytes());
-  }
-  int64_t own = 0;
-  std::memcpy(&own, &hash, sizeof own);
-  const at::Tensor smallest = at::scalar_tensor(own, at::kLong), largest = smallest.clone();
-  communicator.all_reduce(smallest, ReduceOp::kMin, "replica check").wait();
-  communicator.all_reduce(largest, ReduceOp::kMax, "replica check").wait();
-  if (smallest.item<int64_t>() != largest.item<int64_t>()) {
-    throw std::logic_error(
-        fmt::format("after step {} the ranks hold different weights (rank {} has checksum {:016x}); "
-                    "the checkpoint before is good",
-                    step, communicator.rank(), hash));
-  }
 }
 
 std::string broadcast_string(const std::string& text, Communicator& communicator, const std::string& name) {

@@ -34,10 +34,6 @@ void copy_tensors(const NamedTensors& from, const NamedTensors& into, const std:
 // Collective. Every rank ends with rank 0's tensors.
 void broadcast_tensors(const NamedTensors& tensors, Communicator& communicator, const std::string& name);
 
-// Collective. std::logic_error naming the step if the ranks' tensors differ in any bit: replicas that drift would break
-// every promise.
-void check_replicas_equal(const NamedTensors& tensors, int64_t step, Communicator& communicator);
-
 // Collective. Rank 0's message on every rank.
 std::string broadcast_string(const std::string& text, Communicator& communicator, const std::string& name);
 

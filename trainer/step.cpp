@@ -82,14 +82,6 @@ void arm_reducer(GradientReducer& reducer, const NamedParameters& own, const Nam
   }
 }
 
-void require_finite(const LossResult& loss, const Progress& progress) {
-  if (std::isfinite(loss.value)) return;
-  throw NonFiniteError(
-      fmt::format("step {}: the loss is not finite; nothing was changed since the step before. Lower "
-                  "train.optimizer.rate or set train.clip_norm, and train anew or from a checkpoint",
-                  progress.step + 1));
-}
-
 std::string no_memory_left(at::Device device, int64_t chunk, int64_t rows) {
   const int64_t made = chunk > 0 ? std::min(chunk, rows) : rows;
   const std::string where = device.is_cpu() ? "this host" : fmt::format("GPU {}", static_cast<int>(device.index()));
@@ -203,7 +195,6 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
   Encoded encoded = encode(chunks, labels);
   std::vector<Features> live = chunks.size() == 1 ? std::move(encoded.live) : std::vector<Features>();
   LossResult loss = evaluate(std::move(encoded), labels, progress);
-  require_finite(loss, progress);
   const auto& own = objective_.parameters();
   for (size_t i = 0; i < own.size(); ++i) own[i].second.mutable_grad().add_(loss.parameter_grads[i]);
   begin_heads(batch, progress);
@@ -215,7 +206,6 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
     backward(features, loss.gradient, head_loss, rows[i]);
   }
   finish_heads(loss);
-  require_finite(loss, progress);
   {
     const TraceSpan span(options_.trace, "reduce");
     reducer_.finish();
@@ -294,11 +284,9 @@ StepResult TrainingStep::run(const Batch& batch, const Progress& progress, doubl
 
 StepResult TrainingStep::run_in_memory(const Batch& batch, const Progress& progress, double rate_factor) {
   const StepResult result = compute_gradients(batch, progress);
-  if (!std::isfinite(result.gradient_norm)) {
-    throw NonFiniteError(
-        fmt::format("step {}: the gradient is not finite; nothing was changed since the step before. "
-                    "Lower train.optimizer.rate or set train.clip_norm, and train anew or from a checkpoint",
-                    progress.step + 1));
+  if (!result.is_finite()) {
+    if (references_ != nullptr) references_->discard();
+    return result;
   }
   const bool clip = options_.clip_norm > 0 && result.gradient_norm > options_.clip_norm;
   const TraceSpan span(options_.trace, "optimizer");

@@ -1,6 +1,7 @@
 // One training step: design of the whole system in thirty lines.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -33,6 +34,9 @@ struct StepResult {
   std::vector<double> terms;  // unweighted, in the order of term_names()
   double gradient_norm = 0;   // before clipping, over all ranks, the same on every rank
   double reduce_wait_seconds = 0;
+
+  // From numbers that all ranks have in the same bits: they decide alike.
+  bool is_finite() const { return std::isfinite(loss) && std::isfinite(gradient_norm); }
 };
 
 // Ties the parts of a step together; all must outlive it. Every rank calls run() with its slice of the same global
@@ -49,8 +53,8 @@ class TrainingStep {
   // Of the objective's terms, then "references", then the heads.
   std::vector<std::string> term_names() const;
 
-  // Collective. NonFiniteError, on every rank and before any parameter has changed, if the loss or the gradient is not
-  // finite. ConfigError, on the rank that has it, if the device's memory is too small: it names the next chunk.
+  // Collective. A step that is not finite (see its result) changes nothing: no parameter, no optimizer state, no
+  // reference. ConfigError, on the rank that has it, if the device's memory is too small: it names the next chunk.
   StepResult run(const Batch& batch, const Progress& progress, double rate_factor);
 
   // Rows per forward from now on; 0: all at once.

@@ -26,14 +26,17 @@
 #include "trainer/evaluation.h"
 #include "trainer/head_start.h"
 #include "trainer/optimizer.h"
+#include "trainer/rank_comparison.h"
 #include "trainer/reference_names.h"
 #include "trainer/reference_start.h"
 #include "trainer/references/reference_file.h"
 #include "trainer/replica.h"
+#include "trainer/report/metrics_file.h"
 #include "trainer/report/metrics_log.h"
 #include "trainer/report/progress_line.h"
 #include "trainer/run_folder.h"
 #include "trainer/schedule.h"
+#include "trainer/skipped_samples.h"
 #include "trainer/step.h"
 #include "trainer/step_job.h"
 #include "trainer/weight_average.h"
@@ -134,6 +137,7 @@ class Trainer::Impl {
 
   int64_t step() const { return state_.step(); }
   int64_t total_steps() const { return total_steps_; }
+  int64_t skipped_steps() const { return state_.skipped_steps(); }
 
  private:
   bool is_due(int64_t every) const {
@@ -144,6 +148,7 @@ class Trainer::Impl {
     open_run_folder(run_dir_, config_);
     if (!lock_) lock_.emplace(run_dir_);
     metrics_.emplace(run_dir_, state_.step());
+    cut_metrics(skipped_samples_path(run_dir_), state_.step());
   }
 
   // One step and what is due after it; true if the run should stop here.
@@ -153,7 +158,12 @@ class Trainer::Impl {
     if (is_due(train_.log_every())) log_step(result);
     const bool best = is_due(train_.evaluation().every()) && evaluate();
     const bool stop = agree_to_stop() || state_.step() >= stop_after;
-    if (best || stop || is_due(train_.checkpoint().every())) save();
+    if (best || stop || is_due(train_.checkpoint().every())) {
+      save();
+    } else if (is_due(train_.compare_ranks_every())) {
+      const TraceSpan compare(recorder_, "compare ranks");
+      compare_ranks(replicated_parts(), state_.step(), communicator_);
+    }
     return stop;
   }
 
@@ -167,12 +177,41 @@ class Trainer::Impl {
     const Progress progress{state_.step(), epoch()};
     model_->train();
     const StepResult result = step_.run(batch, progress, schedule_.factor(state_.step()));
-    if (average_) average_->update(state_.step());
+    if (!result.is_finite()) {
+      skip(result);
+    } else {
+      if (average_) average_->update(state_.step());
+      state_.clear_skipped_in_a_row();
+    }
     reduce_wait_ += result.reduce_wait_seconds;
     communicator_.step_done(state_.step() + 1);
     state_.set_step(state_.step() + 1);
     state_.set_samples_seen(state_.samples_seen() + train_.global_batch());
     return result;
+  }
+
+  // The step that has just run changed nothing, on no rank.
+  void skip(const StepResult& result) {
+    const char* what = std::isfinite(result.loss) ? "gradient" : "loss";
+    if (checkpoints_) {
+      record_skipped_samples(run_dir_, result, state_.step(), stores_, settings_.data, train_);
+    }
+    const int64_t in_a_row = state_.skipped_in_a_row() + 1, allowed = train_.non_finite().skip();
+    if (in_a_row > allowed) {
+      throw NonFiniteError(fmt::format(
+          "step {}: the {} is not finite, {} step(s) in a row (train.non_finite.skip is {}), and none of them changed "
+          "anything; their samples are in {}. Lower train.optimizer.rate or set train.clip_norm, and train anew or "
+          "from "
+          "a checkpoint",
+          state_.step() + 1, what, in_a_row, allowed, skipped_samples_path(run_dir_)));
+    }
+    state_.set_skipped_in_a_row(in_a_row);
+    state_.set_skipped_steps(state_.skipped_steps() + 1);
+    if (!checkpoints_) return;
+    log_warning(fmt::format(
+        "step {}: the {} is not finite: the step is skipped on every rank, nothing was changed ({} of at "
+        "most {} in a row, {} in all; samples in {})",
+        state_.step() + 1, what, in_a_row, allowed, state_.skipped_steps(), skipped_samples_path(run_dir_)));
   }
 
   void choose_chunk() {
@@ -243,13 +282,10 @@ class Trainer::Impl {
   void save() {
     const TraceSpan span(recorder_, "checkpoint");
     communicator_.set_phase("saving", settings_.comm.slow_phase_timeout_s());
-    const NamedTensors tensors = replica_tensors(*model_, objective_, heads_);
-    check_replicas_equal(tensors, state_.step(), communicator_);
-    check_replicas_equal(average(), state_.step(), communicator_);
     const bool shards = references_ != nullptr && references_->is_sharded();
-    NamedTensors references;
-    if (references_ != nullptr && !shards) references = reference_tensors(*references_, reference_names_);
-    check_replicas_equal(references, state_.step(), communicator_);
+    const std::vector<ReplicatedPart> parts = replicated_parts();
+    compare_ranks(parts, state_.step(), communicator_);
+    require_finite(parts, shards ? references_->row_state() : NamedTensors(), state_.step(), communicator_);
     if (checkpoints_) {
       if (!holds_run(run_dir_)) {
         log_warning(
@@ -263,10 +299,24 @@ class Trainer::Impl {
     }
     if (shards) write_sharded_references();
     if (checkpoints_) {
-      checkpoints_->save_async({tensors, optimizer_.state(), average(), state_, config_, references, shards, ""});
+      NamedTensors references;
+      if (references_ != nullptr && !shards) references = reference_tensors(*references_, reference_names_);
+      checkpoints_->save_async({replica_tensors(*model_, objective_, heads_), optimizer_.state(), average(), state_,
+                                config_, references, shards, ""});
     }
     communicator_.barrier("checkpoint copied");
     communicator_.set_phase("training", 0);
+  }
+
+  // What every rank holds in the same bits.
+  std::vector<ReplicatedPart> replicated_parts() const {
+    std::vector<ReplicatedPart> parts = {{"weights", replica_tensors(*model_, objective_, heads_)},
+                                         {"optimizer state", optimizer_.state()},
+                                         {"average of the weights", average()}};
+    if (!references_) return parts;
+    parts.push_back({"means of the features", references_->means()});
+    if (!references_->is_sharded()) parts.push_back({"references", references_->row_state()});
+    return parts;
   }
 
   // Into the folder that the checkpoint will be, by all ranks.
@@ -417,6 +467,9 @@ int64_t Trainer::step() const {
 }
 int64_t Trainer::total_steps() const {
   return impl_->total_steps();
+}
+int64_t Trainer::skipped_steps() const {
+  return impl_->skipped_steps();
 }
 
 }  // namespace muster

@@ -38,11 +38,15 @@ class Trainer {
 
   // Collective. Trains to the last step, evaluates on the first store's val (if it has one that is not
   // trained on) and saves. Returns false if a signal
-  // asked to stop, or `stop_after` steps are done: then it has saved and stopped before the end.
+  // asked to stop, or `stop_after` steps are done: then it has saved and stopped before the end. NonFiniteError, on
+  // every rank: more than train.non_finite.skip steps in a row were not finite. CommError, on every rank: the ranks
+  // hold different weights.
   bool run(int64_t stop_after = std::numeric_limits<int64_t>::max());
 
   int64_t step() const;
   int64_t total_steps() const;
+  // Of the run's steps so far: those that changed nothing, as loss or gradient was not finite.
+  int64_t skipped_steps() const;
 
  private:
   class Impl;

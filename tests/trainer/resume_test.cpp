@@ -1,5 +1,6 @@
 // The promise "unkillable", in one process: a run stopped after any step and continued equals the run that never
 // stopped, bit for bit. tests/fault kills real processes.
+#include "tests/support/meddling_communicator.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_store.h"
 #include "tests/trainer/tiny_run.h"
@@ -7,11 +8,15 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <mutex>
 #include <set>
 #include <sstream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "comm/thread_communicator.h"
+#include "dataloader/image.h"
 #include "dataloader/random.h"
 #include "dataloader/store.h"
 #include "trainer/replica.h"
@@ -154,6 +159,51 @@ TEST(ResumeTest, AnotherWorldSizeSeesTheSameSamples) {
     ++compared;
   }
   EXPECT_EQ(compared, kSteps);
+}
+
+// A store in which each image is an identity: the identities that the ranks hand to the loss tell the samples.
+void write_store_of_single_images(const std::string& path, int images) {
+  StoreWriter writer(path);
+  for (int i = 0; i < images; ++i) {
+    StoreRecord record;
+    record.source_path = std::to_string(i) + ".jpg";
+    record.image = encode_jpeg({24, 24, std::vector<uint8_t>(24 * 24 * 3, static_cast<uint8_t>(i))}, 90);
+    record.width = record.height = 24;
+    record.captions = {"thing " + std::to_string(i)};
+    record.identity = std::to_string(i);
+    writer.add(record);
+  }
+  writer.finish();
+}
+
+TEST(ResumeTest, From4RanksTo2To3EachSampleOfAnEpochIsSeenOnce) {
+  const TemporaryFolder folder;
+  write_store_of_single_images(folder / "store", 40);
+  const Store store(folder / "store");
+  RunSettings settings = tiny_settings();
+  settings.train.mutable_evaluation()->set_every(0);
+  std::mutex mutex;
+  std::vector<std::multiset<int64_t>> epochs(5);  // of 5 steps: 24 steps end in the fifth
+  int64_t begun = 0;
+  for (const auto& leg : {std::pair(4, 3), std::pair(2, 12), std::pair(3, 24)}) {
+    const int64_t stop_after = leg.second;
+    run_ranks(leg.first, [&](Communicator& communicator) {
+      MeddlingCommunicator meddling(communicator, [&](const at::Tensor& tensor, const std::string& name) {
+        if (name != "loss.identity") return;
+        const std::lock_guard<std::mutex> lock(mutex);
+        const auto step = static_cast<size_t>(std::max(begun, meddling.steps_done()));
+        const int64_t* ids = tensor.const_data_ptr<int64_t>();
+        epochs[step / 5].insert(ids, ids + tensor.numel());
+      });
+      Trainer(settings, "test", store, folder / "run", meddling).run(stop_after);
+    });
+    begun = stop_after;
+  }
+  std::multiset<int64_t> every;
+  for (int64_t i = 0; i < 40; ++i) every.insert(i);
+  for (size_t epoch = 0; epoch < 4; ++epoch) EXPECT_EQ(epochs[epoch], every) << "epoch " << epoch;
+  EXPECT_EQ(epochs[4].size(), 32U);
+  EXPECT_EQ(std::set<int64_t>(epochs[4].begin(), epochs[4].end()).size(), 32U);
 }
 
 }  // namespace

@@ -20,6 +20,7 @@
 #include "trainer/commands/initial_weights.h"
 #include "trainer/commands/open_stores.h"
 #include "trainer/commands/run_setup.h"
+#include "trainer/commands/same_start.h"
 #include "trainer/device.h"
 #include "trainer/host_memory.h"
 #include "trainer/run_folder.h"
@@ -49,6 +50,16 @@ std::string what_next(const TrainArguments& arguments, const Store& store) {
   return "its first store has no captions to evaluate on";
 }
 
+// Those that decide when ranks meet.
+std::string other_arguments(const TrainArguments& arguments) {
+  std::string text;
+  if (arguments.stop_after < std::numeric_limits<int64_t>::max()) {
+    text += fmt::format(" --stop-after {}", arguments.stop_after);
+  }
+  if (!arguments.trace.empty()) text += fmt::format(" --trace {}", arguments.trace);
+  return text.empty() ? "none" : text.substr(1);
+}
+
 void train(const TrainArguments& arguments, Process& process) {
   const RunConfig config = load_run_config(arguments.config, arguments.overrides);
   const std::string text = print_run_config(config);
@@ -76,6 +87,7 @@ void train(const TrainArguments& arguments, Process& process) {
   const int64_t host_memory = available_host_memory() / process.local_size();
   const at::Device device = choose_device(config.train().device(), process);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, config.comm(), device);
+  check_same_start({text, open.stores().fingerprint(), arguments.run_dir, other_arguments(arguments)}, *communicator);
   communicator->record_to(trace.recorder);
   std::function<void(const NamedTensors&)> initial_weights;
   const InitConfig& init = config.train().init();
@@ -89,7 +101,9 @@ void train(const TrainArguments& arguments, Process& process) {
                 fmt::format("stopped at step {} of {} as asked, after saving; the same command continues",
                             trainer.step(), trainer.total_steps()));
   }
-  log_info(fmt::format("finished step {} of {}; {}", trainer.step(), trainer.total_steps(),
+  const int64_t skipped = trainer.skipped_steps();
+  log_info(fmt::format("finished step {} of {}{}; {}", trainer.step(), trainer.total_steps(),
+                       skipped > 0 ? fmt::format(", {} skipped as not finite", skipped) : "",
                        what_next(arguments, open.stores().first())));
 }
 

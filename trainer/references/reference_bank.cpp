@@ -227,9 +227,16 @@ double ReferenceBank::finish_gradient() {
 void ReferenceBank::step(double rate_factor, double gradient_scale) {
   if (!evaluated_) throw std::logic_error("ReferenceBank::step: there is no gradient");
   evaluated_ = false;
+  update_means();
   if (!has_gradient_) return;
   rows_.scalar_type() == at::kDouble ? step_as<double>(rate_factor, gradient_scale)
                                      : step_as<float>(rate_factor, gradient_scale);
+  has_gradient_ = false;
+}
+
+void ReferenceBank::discard() {
+  if (!evaluated_) throw std::logic_error("ReferenceBank::discard: there is no gradient");
+  evaluated_ = false;
   has_gradient_ = false;
 }
 

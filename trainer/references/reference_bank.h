@@ -96,6 +96,9 @@ class ReferenceBank {
   // before.
   void step(double rate_factor, double gradient_scale);
 
+  // Instead of step(), after finish_gradient(): the batch leaves no trace. std::logic_error as step().
+  void discard();
+
   bool is_sharded() const { return sharded_; }
   const ReferenceOrder& order() const { return order_; }
   int64_t width() const { return width_; }
@@ -147,7 +150,8 @@ class ReferenceBank {
   int64_t slot_of(int64_t own_row) const { return (first_row_ + own_row) % order_.per_identity(); }
   std::vector<ReferenceRange> own_rows_of(const at::Tensor& identity) const;
   void choose_active(const std::vector<ReferenceRange>& rows_of_samples);
-  void update_means(const FeaturePair& features, int64_t global_rows);
+  at::Tensor batch_means(const FeaturePair& features, int64_t global_rows) const;
+  void update_means();
   RowTravel row_travel() const;
   void make_gradient(int64_t rows);
 
@@ -166,6 +170,7 @@ class ReferenceBank {
   at::Tensor identity_, slot_;              // [own] int64
   at::Tensor mean_image_, mean_text_;       // [width] of the rows' dtype
   at::Tensor mean_updates_;                 // [1] int64
+  at::Tensor batch_means_;                  // [2, width]: image, text; of the evaluated batch
 
   at::Tensor batch_identities_;      // [N] int64, of the global batch that was evaluated
   std::vector<int64_t> batch_rows_;  // of it on each rank

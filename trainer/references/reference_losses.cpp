@@ -76,13 +76,16 @@ double ReferenceBank::guidance_weight(double epoch) const {
   return config_.guidance_weight() * (ramp > 0 ? std::min(1.0, epoch / ramp) : 1.0);
 }
 
-void ReferenceBank::update_means(const FeaturePair& features, int64_t global_rows) {
+at::Tensor ReferenceBank::batch_means(const FeaturePair& features, int64_t global_rows) const {
   const at::Tensor sums = at::stack({sum_of_units(features.image), sum_of_units(features.text)});
   communicator_.all_reduce(sums, ReduceOp::kSum, "references.feature_means").wait();
+  return (sums / static_cast<double>(global_rows)).to(rows_.scalar_type());
+}
+
+void ReferenceBank::update_means() {
   const double rate = std::max(kLeastMeanRate, 1.0 / static_cast<double>(mean_updates_.item<int64_t>() + 1));
-  const at::Tensor means = (sums / static_cast<double>(global_rows)).to(rows_.scalar_type());
-  mean_image_.add_(means.select(0, 0) - mean_image_, rate);
-  mean_text_.add_(means.select(0, 1) - mean_text_, rate);
+  mean_image_.add_(batch_means_.select(0, 0) - mean_image_, rate);
+  mean_text_.add_(batch_means_.select(0, 1) - mean_text_, rate);
   mean_updates_.add_(1);
 }
 
@@ -99,7 +102,7 @@ ReferenceResult ReferenceBank::evaluate_as(const FeaturePair& features, const La
   const TraceSpan span(communicator_.trace(), "references");
   const GlobalBatch global = gather_batch(labels, {width_}, communicator_);
   const PairBatch& batch = global.batch;
-  update_means(features, batch.columns);
+  batch_means_ = batch_means(features, batch.columns);
 
   // Samples: a rank's images, then its captions; with a sharded bank those of all ranks, one after another.
   std::vector<int64_t> samples_of_rank;
