@@ -19,13 +19,15 @@ struct FeaturePair {
 
 struct Features {
   std::vector<FeaturePair> pairs;
-  at::Tensor text_tokens;  // [b, T, d], the caption's tokens in the same space; undefined unless asked for
+  at::Tensor text_tokens;   // [b, T, d], the caption's tokens in the same space; undefined unless asked for
+  at::Tensor image_tokens;  // [b, 1 + patches, d], class token and patches likewise
 };
 
 // What a forward pass is to give beside the pairs.
 struct TokenRequest {
   bool text = false;     // Features::text_tokens, T reaching to the batch's last end token
   bool padding = false;  // T is the batch's L
+  bool image = false;    // Features::image_tokens
 };
 
 // All [b], CPU.

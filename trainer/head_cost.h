@@ -13,6 +13,9 @@ double expected_masked_words(const MaskedWordsConfig& config, int64_t caption_to
 // Tokens of a caption that the model's pass carries to the end for a head; 0: none but the end token.
 int64_t carried_text_tokens(const StepJob& job);
 
+// Whether the model's pass gives a head all patches.
+bool carries_image_tokens(const StepJob& job);
+
 // Of a sample, forward and backward, beside the model's pass.
 double heads_flop(const StepJob& job);
 

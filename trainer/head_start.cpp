@@ -44,7 +44,7 @@ std::vector<int64_t> seen_words(const RunSettings& settings, const TrainingStore
 }  // namespace
 
 bool heads_need_references(const HeadsConfig& config) {
-  return config.masked_words().weight() > 0;
+  return config.masked_words().weight() > 0 && config.masked_words().context() == MaskedWordsConfig::REFERENCE;
 }
 
 int64_t count_heads(const HeadsConfig& config) {

@@ -169,7 +169,10 @@ TrainingStep::Encoded TrainingStep::encode(const std::vector<Batch>& chunks, con
     const TraceSpan span(options_.trace, "forward images", {"rows", chunks[i].size()});
     encoded.live.push_back(passes[i].finish());
     order.exchange(outputs_of(encoded.live.back()));
-    if (chunks.size() > 1) encoded.live.back().text_tokens.reset();
+    if (chunks.size() > 1) {
+      encoded.live.back().text_tokens.reset();
+      encoded.live.back().image_tokens.reset();
+    }
   }
   add_images(encoded.live, encoded.features);
   return encoded;

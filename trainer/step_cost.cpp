@@ -9,6 +9,7 @@
 #include "comm/communicator.h"
 #include "launch/error.h"
 #include "trainer/head_cost.h"
+#include "trainer/losses/loss_term.h"
 #include "trainer/losses/objective.h"
 #include "trainer/losses/tile_loss.h"
 #include "trainer/parameter_groups.h"
@@ -29,6 +30,11 @@ bool trains(const std::vector<ParameterSize>& trainable, const std::string& pref
 bool is_one_tile(int64_t rows, int64_t columns) {
   const TileShape shape;
   return rows <= shape.rows && columns <= shape.columns;
+}
+
+// Of the model's own pass.
+TowerFlop image_pass_flop(const StepJob& job) {
+  return image_flop(job.settings.model, carries_image_tokens(job) ? TowerTokens::kAll : TowerTokens::kFeature);
 }
 
 double seconds(const Traffic& traffic, const Machine& machine) {
@@ -91,7 +97,7 @@ StepFlop step_flop(const StepJob& job, int rank) {
   const ModelConfig& model = job.settings.model;
   const std::vector<ParameterSize> trainable = trainable_sizes(job);
   const int64_t carried = carried_text_tokens(job);
-  const TowerFlop image = image_flop(model);
+  const TowerFlop image = image_pass_flop(job);
   const TowerFlop text =
       carried > 0 ? text_flop(model, carried, TowerTokens::kAll) : text_flop(model, job.caption_tokens);
   const int64_t rows = rows_of(job, rank), chunk = chunk_rows(job, rank), batch = job.settings.train.global_batch();
@@ -105,11 +111,17 @@ StepFlop step_flop(const StepJob& job, int rank) {
   flop.last_backward = to_double(rows - (rows - 1) / chunk * chunk) * backward;
   std::vector<std::string> pairs;
   for (const Term& term : job.settings.objective.term()) {
-    if (std::find(pairs.begin(), pairs.end(), term.pair()) == pairs.end()) pairs.push_back(term.pair());
+    Checks checks;
+    const LossTerm loss = describe(term, "", checks);
+    if (loss.whole) {
+      flop.loss += loss.whole->cost(rows, model.joint_width()).flop;
+    } else if (std::find(pairs.begin(), pairs.end(), term.pair()) == pairs.end()) {
+      pairs.push_back(term.pair());
+    }
   }
   const double products = is_one_tile(rows, batch) ? 3 : 4;
-  flop.loss = to_double(static_cast<int64_t>(pairs.size())) * products * 2 * to_double(rows) * to_double(batch) *
-              model.joint_width();
+  flop.loss += to_double(static_cast<int64_t>(pairs.size())) * products * 2 * to_double(rows) * to_double(batch) *
+               model.joint_width();
   flop.references = references_flop(job, rank);
   flop.heads = to_double(rows) * heads_flop(job);
   return flop;
@@ -135,7 +147,7 @@ StepTime step_time(const StepJob& job, const Machine& machine) {
     }
   }
   time.exposed += std::max(last_bucket, buckets - flop.last_backward / machine.flops);
-  const double images = to_double(rows_of(job, 0)) * image_flop(job.settings.model).forward;
+  const double images = to_double(rows_of(job, 0)) * image_pass_flop(job).forward;
   time.exposed += std::max(0.0, texts - images / machine.flops);
   const double after_loss = flop.again + flop.backward + flop.heads;
   time.exposed += std::max(0.0, behind_loss - after_loss / machine.flops);

@@ -13,6 +13,8 @@
 //   feature gradients  loss.text_gradient: reduce-scatter of B d 4; loss.norm_gradient: of 8 B
 //   column statistics  all-reduce of 8 B for each maximum, sum, index and sum of positives that the terms need
 //                      (PairLoss::needs())
+//   matrices of losses loss.whole: all-reduce of 8 for each number that a term of whole matrices sums
+//                      (FeatureLoss::cost())
 //   references         means of features: all-reduce of 16 d; identities: all-gather of 8 b
 //                      replicated: all-reduce of the rows' gradient, m d 4
 //                      sharded: all-gather of 2 b d 4, all-reduce of 32 B twice, reduce-scatter of 2 B d 4, norm: 8
@@ -23,9 +25,10 @@
 // In a world of one the calls of gather_rows() are not made; the others are, and send nothing.
 //
 // FLOP (2 a multiply-add): encoders as encoders/model_cost.h, once more forward if there is more than one chunk; the
-// loss 4 products of b x B x d (3 if all pairs are one tile), as tile_engine.h makes them; the bank 2 of them and one
-// for each gradient (of a batch's references the most there can be); a head its own (head_cost.cpp), with the last text
-// block's work for tokens that are no features. Element-wise work is not counted.
+// loss 4 products of b x B x d (3 if all pairs are one tile), as tile_engine.h makes them, terms of whole matrices
+// their own (FeatureLoss::cost()); the bank 2 of them and one for each gradient (of a batch's references the most there
+// can be); a head its own (head_cost.cpp), with the last block's work for tokens that are no features. Element-wise
+// work is not counted.
 //
 // Time: FLOP / rate of matrix products, with nothing else; bytes / bandwidth + messages x latency a call. Gradient
 // buckets hide behind the backward of the last chunk, all but the last of them; a replicated bank's gradient behind all
@@ -90,6 +93,7 @@ enum class StepPart {
   kFeatures,
   kFeatureGradients,
   kColumnStatistics,
+  kLossSums,
   kReferences,
   kHeads,
   kAgreement,

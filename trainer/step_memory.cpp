@@ -8,6 +8,8 @@
 #include "dataloader/loader.h"
 #include "trainer/head_cost.h"
 #include "trainer/head_start.h"
+#include "trainer/losses/loss_term.h"
+#include "trainer/losses/losses.pb.h"
 #include "trainer/losses/tile_device.h"
 #include "trainer/losses/tile_loss.h"
 #include "trainer/references/reference_bank.h"
@@ -81,9 +83,18 @@ int64_t bank_gradient_bytes(const StepJob& job, int rank, bool sharded) {
   return rows * kFloat * job.settings.model.joint_width();
 }
 
+// Whether a term is over pairs of an image and a text.
+bool has_tiles(const Objective& objective) {
+  return std::any_of(objective.term().begin(), objective.term().end(), [](const Term& term) {
+    Checks checks;
+    return describe(term, "", checks).whole == nullptr;
+  });
+}
+
 // Gathered captions, unit rows and cosines of a tile, gradients: all matrices of an evaluation of the losses. On a GPU
 // with half products the unit rows and the weights once more are half as wide.
 int64_t loss_bytes(const StepJob& job, int rank) {
+  if (!has_tiles(job.settings.objective)) return kFloat * 2 * rows_of(job, rank) * job.settings.model.joint_width();
   const TileShape tile = job.gpu ? kDeviceTile : TileShape{};
   const int64_t rows = rows_of(job, rank), batch = job.settings.train.global_batch();
   const int64_t tile_rows = std::min(tile.rows, rows), tile_columns = std::min(tile.columns, batch);
@@ -93,6 +104,17 @@ int64_t loss_bytes(const StepJob& job, int rank) {
   const int64_t units = (half ? kFloat / 2 : kFloat) * width * (tile_rows + tile_columns);
   const int64_t weights = half ? kFloat / 2 * tile_rows * tile_columns : 0;
   return kFloat * (width * (gathered + rows + batch) + tile_rows * tile_columns) + units + weights;
+}
+
+// One term after the other.
+int64_t whole_loss_bytes(const StepJob& job, int rank) {
+  int64_t most = 0;
+  for (const Term& term : job.settings.objective.term()) {
+    Checks checks;
+    const LossTerm loss = describe(term, "", checks);
+    if (loss.whole) most = std::max(most, loss.whole->cost(rows_of(job, rank), job.settings.model.joint_width()).bytes);
+  }
+  return most;
 }
 
 // On a GPU, beside the statistics: lengths of rows and columns, and what groups of pairs find in a tile, each term.
@@ -163,14 +185,16 @@ std::vector<MemoryItem> step_memory(const StepJob& job, int rank) {
   const bool bf16 = train.precision() == TrainConfig::BF16;
   const int64_t carried = carried_text_tokens(job);
   const TowerTokens texts = carried > 0 ? TowerTokens::kAll : TowerTokens::kFeature;
+  const TowerTokens images = carries_image_tokens(job) ? TowerTokens::kAll : TowerTokens::kFeature;
   const int64_t activations =
-      chunk == 0 ? 0 : activation_bytes(model, chunk, carried > 0 ? carried : job.caption_tokens, bf16, texts);
+      chunk == 0 ? 0 : activation_bytes(model, chunk, carried > 0 ? carried : job.caption_tokens, bf16, texts, images);
   const std::string of_chunk = fmt::format("of a chunk of {} rows, captions of {} tokens", chunk, job.caption_tokens);
   if (job.gpu) items.about("activations", activations, of_chunk + ", as on a CPU");
   if (!job.gpu) items.exact("activations", activations, of_chunk);
   items.about("heads", head_bytes(job, chunk), "of the chunk: passes of a tower, blocks, outputs");
   if (rows > chunk) items.exact("features", 2 * kFloat * rows * model.joint_width(), "all chunks': 8 b d");
   items.exact("loss, matrices", loss_bytes(job, rank), "captions, gradients, one tile");
+  items.about("loss, whole matrices", whole_loss_bytes(job, rank), "sums of d x d, rows in float64");
   const int64_t numbers = 12;  // statistics, factors and codes a column: 5 to 20, by the loss
   const int64_t statistics = numbers * kNumber * batch * job.settings.objective.term_size();
   items.about("loss, statistics", statistics, "some 100 bytes a column and term", Place::kHost);

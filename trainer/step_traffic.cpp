@@ -83,7 +83,7 @@ void add_gradients(CallList& calls, const StepJob& job) {
   }
 }
 
-// The terms on one pair of features.
+// Terms over pairs of an image and a text, on one pair of features.
 void add_loss(CallList& calls, const std::vector<PairNeeds>& terms, int64_t width) {
   PairNeeds sum;
   for (const PairNeeds& needs : terms) {
@@ -153,15 +153,26 @@ void add_heads(CallList& calls, const StepJob& job) {
   calls.all_to_all_at_most(part, "references.row_gradients", own * row, job.world > 1 ? own * row : 0);
 }
 
-std::vector<std::pair<std::string, std::vector<PairNeeds>>> needs_by_pair(const Objective& objective) {
-  std::vector<std::pair<std::string, std::vector<PairNeeds>>> pairs;
+// The terms on one pair of features.
+struct PairCalls {
+  std::string name;
+  std::vector<PairNeeds> needs;  // of those over pairs of an image and a text
+  int64_t summed_numbers = 0;    // by those of whole matrices
+};
+
+std::vector<PairCalls> calls_by_pair(const Objective& objective, int64_t width) {
+  std::vector<PairCalls> pairs;
   for (const Term& term : objective.term()) {
-    Checks checks;
-    const PairNeeds needs = describe(term, "", checks).make_float(LogitParameters())->needs();
-    const auto same = [&](const auto& pair) { return pair.first == term.pair(); };
+    const auto same = [&](const PairCalls& pair) { return pair.name == term.pair(); };
     auto found = std::find_if(pairs.begin(), pairs.end(), same);
     if (found == pairs.end()) found = pairs.insert(found, {term.pair(), {}});
-    found->second.push_back(needs);
+    Checks checks;
+    const LossTerm loss = describe(term, "", checks);
+    if (loss.whole) {
+      found->summed_numbers += loss.whole->cost(0, width).summed_numbers;
+    } else {
+      found->needs.push_back(loss.make_float(LogitParameters(), 0)->needs());
+    }
   }
   return pairs;
 }
@@ -178,6 +189,8 @@ const char* describe(StepPart part) {
       return "feature gradients";
     case StepPart::kColumnStatistics:
       return "column statistics";
+    case StepPart::kLossSums:
+      return "matrices of losses";
     case StepPart::kReferences:
       return "references";
     case StepPart::kHeads:
@@ -190,10 +203,14 @@ const char* describe(StepPart part) {
 
 std::vector<StepCall> step_calls(const StepJob& job, int rank) {
   CallList calls(job, rank);
-  const auto pairs = needs_by_pair(job.settings.objective);
+  const int64_t width = job.settings.model.joint_width();
+  const std::vector<PairCalls> pairs = calls_by_pair(job.settings.objective, width);
   add_gradients(calls, job);
   add_labels(calls, static_cast<int64_t>(pairs.size()));
-  for (const auto& [name, terms] : pairs) add_loss(calls, terms, job.settings.model.joint_width());
+  for (const PairCalls& pair : pairs) {
+    if (!pair.needs.empty()) add_loss(calls, pair.needs, width);
+    if (pair.summed_numbers > 0) calls.all_reduce(StepPart::kLossSums, "loss.whole", pair.summed_numbers, kNumber);
+  }
   if (job.identities > 0) add_references(calls, job);
   if (!job.head_parameters.empty()) add_heads(calls, job);
   calls.all_reduce(StepPart::kAgreement, "agree on stop", 1, sizeof(int));

@@ -98,6 +98,9 @@ TEST_F(LossCommand, AgreesWithNumPy) {
   const std::vector<std::vector<std::string>> cases = {
       {"info_nce {}", "info_nce", "scale"},
       {"info_nce { positives: IDENTITY }", "info_nce_identity", "scale"},
+      {"info_nce { positives: IDENTITY self_target: 0.4 self_target_ramp_epochs: 3 }", "info_nce_self_identity",
+       "scale"},
+      {"cyclic {}", "cyclic", "1"},
       {"sdm {}", "sdm", "scale"},
       {"sdm { temperature: 0.05 }", "sdm", "0.05"},
       {"cmpm {}", "cmpm", "1"},

@@ -399,8 +399,29 @@ TEST_F(ClipModel, TextTokensAreThoseOfThePassAndEndInTheFeature) {
                 1e-5);
       if (training) continue;
       EXPECT_LE(largest_difference(features.pairs[0].text, model->encode_text(batch.tokens)), 1e-5);
-      EXPECT_LE(largest_difference(features.text_tokens.narrow(1, 0, 6), model->text_tokens(batch, 5)), 1e-5);
+      EXPECT_LE(largest_difference(features.text_tokens, model->text_tokens(batch, 5, padding)), 1e-5);
     }
+  }
+}
+
+TEST_F(ClipModel, ImageTokensOfThePassBeginWithTheFeature) {
+  ModelConfig config = tiny();
+  config.set_dropout(0.3);
+  const std::shared_ptr<Model> model = make_model(config, 1);
+  disturb(*model);
+  const Batch batch = make_batch(5, config);
+  EXPECT_FALSE(model->forward(batch, 5, {true, true}).image_tokens.defined());
+  for (const bool training : {false, true}) {
+    model->train(training);
+    const Features features = model->forward(batch, 5, {false, false, true});
+    EXPECT_FALSE(features.text_tokens.defined());
+    EXPECT_EQ(features.image_tokens.sizes(), (std::vector<int64_t>{5, 13, 12}));
+    EXPECT_TRUE(at::equal(features.image_tokens.select(1, 0), features.pairs[0].image));
+    // The same feature as without tokens, the same tokens as of all patches apart.
+    EXPECT_LE(largest_difference(features.pairs[0].image, model->forward(batch, 5).pairs[0].image), 1e-5);
+    if (training) continue;
+    const at::Tensor all = at::arange(12).expand({5, 12});
+    EXPECT_LE(largest_difference(features.image_tokens, model->image_tokens(batch, all, 1)), 1e-5);
   }
 }
 

@@ -119,6 +119,11 @@ TEST(ModelCost, FlopAreThoseOfTheProductsThatAreMade) {
     EXPECT_DOUBLE_EQ(counted.take(), rows * (image.forward + all.forward));
     whole.text_tokens.sum().backward();
     EXPECT_DOUBLE_EQ(counted.take(), rows * all.backward);
+    const TowerFlop patches = image_flop(config, TowerTokens::kAll);
+    const Features seen_whole = model->forward(batch, 1, {false, false, true});
+    EXPECT_DOUBLE_EQ(counted.take(), rows * (patches.forward + text.forward));
+    seen_whole.image_tokens.sum().backward();
+    EXPECT_DOUBLE_EQ(counted.take(), rows * patches.backward);
     const TowerFlop some = image_tokens_flop(config, 2);
     const at::Tensor seen = model->image_tokens(batch, at::arange(2).expand({rows, 2}), 1);
     EXPECT_DOUBLE_EQ(counted.take(), rows * some.forward);
@@ -144,6 +149,12 @@ TEST(ModelCost, ActivationsAreWhatAForwardLeaves) {
             const Bf16Scope precision(bf16, at::kCPU);
             const Features whole = model->forward(batch, 1, {true, false});
             EXPECT_EQ(allocated.now(), activation_bytes(config, rows, 14, bf16, TowerTokens::kAll));
+          }
+          {
+            AllocatedBytes allocated;
+            const Bf16Scope precision(bf16, at::kCPU);
+            const Features whole = model->forward(batch, 1, {true, false, true});
+            EXPECT_EQ(allocated.now(), activation_bytes(config, rows, 14, bf16, TowerTokens::kAll, TowerTokens::kAll));
           }
           AllocatedBytes allocated;
           const Bf16Scope precision(bf16, at::kCPU);

@@ -68,7 +68,7 @@ class PlainModel : public Model {
   }
   at::Tensor encode_image(const at::Tensor& images) override { return images; }
   at::Tensor encode_text(const at::Tensor& tokens) override { return tokens; }
-  at::Tensor text_tokens(const Batch& batch, uint64_t) override { return batch.tokens; }
+  at::Tensor text_tokens(const Batch& batch, uint64_t, bool) override { return batch.tokens; }
   at::Tensor image_tokens(const Batch& batch, const at::Tensor& kept, uint64_t) override {
     std::vector<at::Tensor> samples;
     for (int64_t i = 0; i < batch.size(); ++i) samples.push_back(sample_tokens(batch.images[i], kept[i]));

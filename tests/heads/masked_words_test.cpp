@@ -1,4 +1,5 @@
-// The masked-words head against its formula, written once more sample by sample, and against finite differences.
+// The masked-words head, of either context, against its formula, written once more sample by sample, and against finite
+// differences.
 #include "trainer/heads/masked_words.h"
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -47,8 +48,8 @@ class TableModel : public Model {
   ForwardPass begin_forward(const Batch&, uint64_t, const TokenRequest&) override { return {}; }
   at::Tensor encode_image(const at::Tensor& images) override { return images; }
   at::Tensor encode_text(const at::Tensor& tokens) override { return tokens; }
-  at::Tensor text_tokens(const Batch& batch, uint64_t) override {
-    const int64_t used = batch.tokens.argmax(1).max().item<int64_t>() + 1;
+  at::Tensor text_tokens(const Batch& batch, uint64_t, bool padding) override {
+    const int64_t used = padding ? kContext : batch.tokens.argmax(1).max().item<int64_t>() + 1;
     return at::embedding(table_, batch.tokens.narrow(1, 0, used)) + places_.narrow(0, 0, used);
   }
   at::Tensor image_tokens(const Batch& batch, const at::Tensor&, uint64_t) override { return batch.images; }
@@ -115,6 +116,20 @@ at::Tensor references_of(int64_t rows) {
   return drawn / drawn.norm(2, {1}, true);
 }
 
+// What the model's own pass gives of the images.
+Features features_of(int64_t rows) {
+  at::Generator generator = at::detail::createCPUGenerator(29);
+  Features live;
+  live.image_tokens = at::randn({rows, 5, kWidth}, generator, at::kDouble);
+  return live;
+}
+
+Features rows_of(const Features& live, int64_t first, int64_t rows) {
+  Features part;
+  part.image_tokens = live.image_tokens.narrow(0, first, rows);
+  return part;
+}
+
 // The head's parameters by name, and the formula.
 class Formula {
  public:
@@ -122,9 +137,11 @@ class Formula {
     for (const auto& parameter : head.named_parameters()) values_[parameter.key()] = parameter.value();
   }
 
-  at::Tensor sum(const Batch& batch, const at::Tensor& references, TableModel& model) const {
+  at::Tensor sum(const Batch& batch, const Features& live, const at::Tensor& references, TableModel& model) const {
     at::Tensor total = at::zeros({}, at::kDouble);
-    for (int64_t row = 0; row < batch.size(); ++row) total = total + sample(batch, row, references[row], model);
+    for (int64_t row = 0; row < batch.size(); ++row) {
+      total = total + sample(batch, row, live.image_tokens[row], references[row], model);
+    }
     return total;
   }
 
@@ -136,8 +153,17 @@ class Formula {
   at::Tensor norm(const std::string& name, const at::Tensor& x) const {
     return at::layer_norm(x, {x.size(-1)}, at_name(name + ".weight"), at_name(name + ".bias"), 1e-5);
   }
+  bool looks_at_image() const { return config_.context() == MaskedWordsConfig::IMAGE; }
+  at::Tensor activate(const at::Tensor& x) const {
+    return looks_at_image() ? x / (1 + (-1.702 * x).exp()) : at::gelu(x);
+  }
   at::Tensor mlp(const std::string& name, const at::Tensor& x) const {
-    return linear(name + ".contract", at::gelu(linear(name + ".expand", x)));
+    return linear(name + ".contract", activate(linear(name + ".expand", x)));
+  }
+  at::Tensor self_attention(const std::string& block, const at::Tensor& x) const {
+    const at::Tensor qkv = linear(block + ".attention.qkv", norm(block + ".attention_norm", x));
+    const auto part = [&](int64_t which) { return qkv.narrow(1, which * kWidth, kWidth); };
+    return linear(block + ".attention.output", attention(part(0), part(1), part(2)));
   }
   int64_t heads() const { return config_.attention_heads() > 0 ? config_.attention_heads() : 1; }
 
@@ -166,7 +192,36 @@ class Formula {
     return linear(name + ".output", attention(query, key, value));
   }
 
-  at::Tensor sample(const Batch& batch, int64_t row, const at::Tensor& reference, TableModel& model) const {
+  // MMRef's.
+  at::Tensor meet_reference(at::Tensor x, const at::Tensor& reference) const {
+    at::Tensor context = reference.unsqueeze(0);
+    if (config_.reference_tokens() > 1) context = linear("reference_tokens", context).view({-1, kWidth});
+    context = norm("reference_norm", context);
+    for (int i = 0; i < config_.blocks(); ++i) {
+      const std::string block = "block" + std::to_string(i);
+      x = x + self_attention(block + ".self", x);
+      x = x + mlp(block + ".self.mlp", norm(block + ".self.mlp_norm", x));
+      x = x + context_attention(block + ".context", x, context);
+      x = x + mlp(block + ".mlp", norm(block + ".mlp_norm", x));
+    }
+    return x;
+  }
+
+  // IRRA's.
+  at::Tensor meet_image(const at::Tensor& words, const at::Tensor& image) const {
+    const at::Tensor seen = norm("image_norm", image);
+    at::Tensor x = linear("cross.output", attention(linear("cross.query", norm("cross.norm", words)),
+                                                    linear("cross.key", seen), linear("cross.value", seen)));
+    for (int i = 0; i < config_.blocks(); ++i) {
+      const std::string block = "blocks." + std::to_string(i);
+      x = x + self_attention(block, x);
+      x = x + mlp(block + ".mlp", norm(block + ".mlp_norm", x));
+    }
+    return norm("blocks_norm", x);
+  }
+
+  at::Tensor sample(const Batch& batch, int64_t row, const at::Tensor& image, const at::Tensor& reference,
+                    TableModel& model) const {
     const TokenMasking masking{config_.mask_tokens(), config_.mask_share(), config_.random_share(), 0, true};
     Batch one = batch;
     one.tokens = batch.tokens.narrow(0, row, 1).clone();
@@ -174,20 +229,10 @@ class Formula {
     mask_tokens(masking, kWords,
                 KeyedRandom(kSeed, static_cast<uint64_t>(batch.position[row].item<int64_t>()), Purpose::kMaskedWords),
                 one.tokens.data_ptr<int64_t>(), kContext, hits);
-    at::Tensor x = model.text_tokens(one, 0)[0];  // of this caption alone: nothing after its end
-    at::Tensor context = reference.unsqueeze(0);
-    if (config_.reference_tokens() > 1) context = linear("reference_tokens", context).view({-1, kWidth});
-    context = norm("reference_norm", context);
-    for (int i = 0; i < config_.blocks(); ++i) {
-      const std::string block = "block" + std::to_string(i);
-      const at::Tensor qkv = linear(block + ".self.attention.qkv", norm(block + ".self.attention_norm", x));
-      const auto part = [&](int64_t which) { return qkv.narrow(1, which * kWidth, kWidth); };
-      x = x + linear(block + ".self.attention.output", attention(part(0), part(1), part(2)));
-      x = x + mlp(block + ".self.mlp", norm(block + ".self.mlp_norm", x));
-      x = x + context_attention(block + ".context", x, context);
-      x = x + mlp(block + ".mlp", norm(block + ".mlp_norm", x));
-    }
-    x = norm("norm", at::gelu(linear("dense", x)));
+    // Of this caption alone: nothing after its end, unless padding counts.
+    const at::Tensor words = model.text_tokens(one, 0, config_.attend_padding())[0];
+    at::Tensor x = looks_at_image() ? meet_image(words, image) : meet_reference(words, reference);
+    x = norm("norm", activate(linear("dense", x)));
     const bool tied = config_.output() == MaskedWordsConfig::TIED;
     const at::Tensor logits =
         at::log_softmax(at::matmul(x, (tied ? model.token_embedding() : at_name("weight")).t()) + at_name("bias"), 1);
@@ -213,6 +258,9 @@ const char* const kConfigs[] = {
     "mask_tokens: 0.4 blocks: 3 attention_heads: 3",
     "mask_tokens: 0.4 blocks: 2 reference_tokens: 3 attention_heads: 2 output: ALL",
     "mask_tokens: 0.3 reference_tokens: 2 attention_heads: 4 output: TIED mask_share: 0.2 random_share: 0.5",
+    "mask_tokens: 0.4 context: IMAGE",
+    "mask_tokens: 0.4 context: IMAGE blocks: 3 attention_heads: 3 output: ALL attend_padding: true",
+    "mask_tokens: 0.3 context: IMAGE blocks: 2 attention_heads: 2 output: TIED",
 };
 
 TEST(MaskedWords, SumIsTheFormulas) {
@@ -221,8 +269,9 @@ TEST(MaskedWords, SumIsTheFormulas) {
     const std::shared_ptr<Head> head = make_head(config);
     TableModel model;
     const at::Tensor references = references_of(9);
-    const double got = head->sum(batch, {}, references, model, kSeed).item<double>();
-    const double expected = Formula(*head, parse(config)).sum(batch, references, model).item<double>();
+    const Features live = features_of(9);
+    const double got = head->sum(batch, live, references, model, kSeed).item<double>();
+    const double expected = Formula(*head, parse(config)).sum(batch, live, references, model).item<double>();
     EXPECT_NEAR(got, expected, 1e-12 * expected) << config;
     EXPECT_GT(expected, 1) << config;
   }
@@ -236,12 +285,16 @@ TEST(MaskedWords, GradientsEqualFiniteDifferences) {
     TableModel model;
     at::Tensor references = references_of(3);
     references.requires_grad_();
-    head->sum(batch, {}, references, model, kSeed).backward();
-    std::vector<std::pair<std::string, at::Tensor>> all = {{"references", references}};
+    const Features live = features_of(3);
+    live.image_tokens.requires_grad_();
+    head->sum(batch, live, references, model, kSeed).backward();
+    std::vector<std::pair<std::string, at::Tensor>> all = {
+        head->needs_references() ? std::pair<std::string, at::Tensor>{"references", references}
+                                 : std::pair<std::string, at::Tensor>{"image tokens", live.image_tokens}};
     for (auto& parameter : head->named_parameters()) all.emplace_back(parameter.key(), parameter.value());
     for (auto& parameter : model.named_parameters()) all.emplace_back(parameter.key(), parameter.value());
     const at::NoGradGuard no_grad;
-    const auto value = [&] { return head->sum(batch, {}, references, model, kSeed).item<double>(); };
+    const auto value = [&] { return head->sum(batch, live, references, model, kSeed).item<double>(); };
     double largest = 0;
     for (const auto& [name, tensor] : all) {
       ASSERT_TRUE(tensor.grad().defined()) << name << " has no part in it: " << config;
@@ -275,12 +328,15 @@ TEST(MaskedWords, DetachedTextGetsNoGradient) {
   for (const auto& parameter : model.parameters()) EXPECT_FALSE(parameter.grad().defined());
 }
 
+class MaskedWordsIn : public testing::TestWithParam<const char*> {};
+
 // Nothing but the ordinary tokens, one at least of each caption, and the same whatever stands beside it in the batch.
-TEST(MaskedWords, MasksAreThoseOfTheSample) {
-  const std::shared_ptr<Head> head = make_head("output: ALL");
+TEST_P(MaskedWordsIn, MasksAreThoseOfTheSample) {
+  const std::shared_ptr<Head> head = make_head(GetParam());
   TableModel model;
   const Batch batch = make_batch(40);
   const at::Tensor references = references_of(40);
+  const Features live = features_of(40);
   int64_t count = 0;
   double sum = 0;
   for (int64_t row = 0; row < 40; ++row) {
@@ -290,22 +346,28 @@ TEST(MaskedWords, MasksAreThoseOfTheSample) {
     const int64_t words = head->count(one, kSeed);
     EXPECT_GE(words, 1);
     count += words;
-    sum += head->sum(one, {}, references.narrow(0, row, 1), model, kSeed).item<double>();
+    sum += head->sum(one, rows_of(live, row, 1), references.narrow(0, row, 1), model, kSeed).item<double>();
   }
   EXPECT_EQ(head->count(batch, kSeed), count);
-  EXPECT_NEAR(head->sum(batch, {}, references, model, kSeed).item<double>(), sum, 1e-12 * sum);
-  EXPECT_NE(head->sum(batch, {}, references, model, kSeed + 1).item<double>(), sum);
+  EXPECT_NEAR(head->sum(batch, live, references, model, kSeed).item<double>(), sum, 1e-12 * sum);
+  EXPECT_NE(head->sum(batch, live, references, model, kSeed + 1).item<double>(), sum);
 }
 
+INSTANTIATE_TEST_SUITE_P(Contexts, MaskedWordsIn,
+                         testing::Values("output: ALL", "output: ALL context: IMAGE",
+                                         "output: ALL context: IMAGE attend_padding: true"));
+
 TEST(MaskedWords, ACaptionWithoutWordsAddsNothing) {
-  const std::shared_ptr<Head> head = make_head("");
-  TableModel model;
-  Batch batch = make_batch(1);
-  batch.tokens.zero_();
-  batch.tokens[0][0].fill_(kStart);
-  batch.tokens[0][1].fill_(kEnd);
-  EXPECT_EQ(head->count(batch, kSeed), 0);
-  EXPECT_EQ(head->sum(batch, {}, references_of(1), model, kSeed).item<double>(), 0);
+  for (const char* const context : {"", "context: IMAGE"}) {
+    const std::shared_ptr<Head> head = make_head(context);
+    TableModel model;
+    Batch batch = make_batch(1);
+    batch.tokens.zero_();
+    batch.tokens[0][0].fill_(kStart);
+    batch.tokens[0][1].fill_(kEnd);
+    EXPECT_EQ(head->count(batch, kSeed), 0);
+    EXPECT_EQ(head->sum(batch, features_of(1), references_of(1), model, kSeed).item<double>(), 0);
+  }
 }
 
 TEST(TokenMasking, SharesAreThoseAskedFor) {

@@ -109,9 +109,9 @@ TEST(Collectives, AreAllNeeded) {
   for (const int ranks : {2, 3}) {
     const Outcome complete = evaluate_without(-1, config, batch, expected, ranks);
     EXPECT_TRUE(complete.exact);
-    // Rows, identities, weights; texts, pair cosines, four statistics, values and two gradients of the first pair of
-    // features; the same without pair cosines and indices of the second.
-    EXPECT_EQ(complete.calls, 3 + 9 + 7);
+    // Rows, identities, weights; texts, pair cosines, four statistics, values, two gradients and a term's own sums of
+    // the first pair of features; the same without pair cosines and indices of the second.
+    EXPECT_EQ(complete.calls, 3 + 10 + 8);
     for (int skip = 0; skip < complete.calls; ++skip) {
       const Outcome outcome = evaluate_without(skip, config, batch, expected, ranks);
       EXPECT_FALSE(outcome.exact) << "call " << skip << " '" << outcome.skipped << "' is not needed";
@@ -121,7 +121,8 @@ TEST(Collectives, AreAllNeeded) {
 
 // Losses whose positives are pairs do not look at identities.
 bool looks_at_identities(const std::string& text) {
-  for (const char* other : {"PAIR", "info_nce {}", "siglip {}"}) {
+  for (const char* other :
+       {"PAIR", "info_nce {}", "info_nce { self_target", "siglip {}", "siglip { temperature: 1 }"}) {
     if (text.find(other) != std::string::npos) return false;
   }
   return true;

@@ -229,6 +229,7 @@ void expect_gradient(const std::string& text, const at::Tensor& rows, const at::
 TEST(FiniteDifferences, AgreeWithEveryGradient) {
   LocalCommunicator local;
   for (const std::string& text : objectives()) {
+    if (text.find("self_target") != std::string::npos) continue;  // a constant to the gradient alone
     // Where an anchor has several positives, tal's weights of them are constants to the gradient alone.
     const bool has_tal = text.find("tal") != std::string::npos;
     const Batch batch = make_batch(6, 5, has_tal ? 1000 : 4, 11).weighted(2);

@@ -115,6 +115,12 @@ inline at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& y) {
   return -(y / y.sum(1, true) * at::log_softmax(logits, 1)).sum(1);
 }
 
+// With `share` of the targets from the softmax itself, as a constant.
+inline at::Tensor self_targeted(const at::Tensor& logits, const at::Tensor& y, double share) {
+  const at::Tensor log_p = at::log_softmax(logits, 1);
+  return -((share * log_p.detach().exp() + (1 - share) * y / y.sum(1, true)) * log_p).sum(1);
+}
+
 // Each positive against the negatives alone.
 inline at::Tensor nt_xent(const at::Tensor& x, const at::Tensor& positive) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -205,6 +211,8 @@ inline at::Tensor term_value(const Term& term, const Leaves& leaves, const at::T
   if (term.has_info_nce()) {
     const at::Tensor x = logits(term.info_nce());
     const at::Tensor targets = chosen(term.info_nce().positives()).to(at::kDouble);
+    const double share = term.info_nce().self_target();
+    if (share > 0) return mean(self_targeted(x, targets, share), self_targeted(x.t(), targets, share)) / 2;
     return mean(cross_entropy(x, targets), cross_entropy(x.t(), targets)) / 2;
   }
   if (term.has_nt_xent()) {
@@ -225,6 +233,13 @@ inline at::Tensor term_value(const Term& term, const Leaves& leaves, const at::T
     const at::Tensor x = logits(term.siglip()) + leaves.bias;
     const at::Tensor targets = chosen(term.siglip().positives()).to(at::kDouble);
     return mean(sigmoid_loss(x, targets), sigmoid_loss(x.t(), targets)) / 2;
+  }
+  if (term.has_cyclic()) {
+    const at::Tensor image = unit(leaves.image), text = unit(leaves.text);
+    const at::Tensor in_modal = image.mm(image.t()) - text.mm(text.t()), cross_modal = cosines - cosines.t();
+    const at::Tensor pairs =
+        term.cyclic().in_modal() * in_modal.square() + term.cyclic().cross_modal() * cross_modal.square();
+    return mean(pairs.mean(1), at::zeros_like(weight));
   }
   if (term.has_tal()) {
     return reduce(term.tal().reduction(), tal(cosines, same, term.tal()), tal(cosines.t(), same, term.tal()));
@@ -377,6 +392,8 @@ inline const std::vector<std::string>& objectives() {
         "term { info_nce {} }",
         "term { weight: 0.5 info_nce { positives: IDENTITY } }",
         "term { info_nce { positives: IDENTITY temperature: 0.05 } }",
+        "term { info_nce { positives: IDENTITY self_target: 0.4 } }",
+        "term { weight: 2 info_nce { self_target: 0.7 temperature: 0.05 } }",
         "term { nt_xent {} }",
         "term { weight: 0.7 nt_xent { temperature: 0.04 } }",
         "term { sdm {} }",
@@ -396,6 +413,12 @@ inline const std::vector<std::string>& objectives() {
         "term { tal {} }",
         "term { tal { margin: 0.3 temperature: 0.05 reduction: MEAN } }",
         "term { pair: 'local' tal { temperature: 0.02 } }",
+        // Beside another term, as of a batch of one it has nothing but rounding to compare.
+        "logit_bias { init: -3.25 } term { siglip { temperature: 1 } } term { weight: 5 cyclic {} }",
+        "logit_bias { init: -3.25 } term { siglip { temperature: 1 } } term { weight: 5 cyclic { in_modal: 0 "
+        "cross_modal: 1 } }",
+        "logit_bias { init: -3.25 } term { siglip { temperature: 1 } } term { pair: 'local' weight: 5 cyclic { "
+        "cross_modal: 0 } }",
     };
     const std::string sum =
         "logit_bias { init: -16.5 } "
@@ -403,12 +426,14 @@ inline const std::vector<std::string>& objectives() {
         "term { weight: 0.3 sdm {} } term { weight: 2 triplet { exclude: PAIR margin: 0.4 reduction: SUM } } "
         "term { weight: 0.2 info_nce { positives: IDENTITY } } term { weight: 0.5 siglip {} } term { tal {} } "
         "term { weight: 0.01 triplet { negatives: ALL } } term { weight: 4 triplet { negatives: SOFT top_k: 3 } } "
-        "term { weight: 0.6 nt_xent {} } ";
+        "term { weight: 0.6 nt_xent {} } term { weight: 0.4 info_nce { positives: IDENTITY self_target: 0.5 } } "
+        "term { weight: 8 cyclic {} } ";
     list.push_back(sum);
-    list.push_back(sum +
-                   "term { weight: 2 cmpm {} } term { pair: 'local' weight: 2 sdm {} } "
-                   "term { pair: 'local' weight: 0.4 cmpm {} } term { pair: 'local' weight: 4 tal {} } "
-                   "term { pair: 'local' nt_xent { temperature: 0.1 } }");
+    list.push_back(
+        sum +
+        "term { weight: 2 cmpm {} } term { pair: 'local' weight: 2 sdm {} } "
+        "term { pair: 'local' weight: 0.4 cmpm {} } term { pair: 'local' weight: 4 tal {} } "
+        "term { pair: 'local' nt_xent { temperature: 0.1 } } term { pair: 'local' cyclic { in_modal: 0.75 } }");
     return list;
   }();
   return all;

@@ -29,7 +29,8 @@ TEST(Objective, RefusesWhatCannotWorkAndNamesTheField) {
   EXPECT_THAT(refusal(""), HasSubstr("objective has no term"));
   EXPECT_THAT(
       refusal("term { weight: 2 }"),
-      HasSubstr("objective.term[0] names no loss: give one of info_nce, sdm, triplet, siglip, cmpm, tal, nt_xent"));
+      HasSubstr("objective.term[0] names no loss: give one of info_nce, sdm, triplet, siglip, cmpm, tal, nt_xent, "
+                "cyclic"));
   EXPECT_THAT(refusal("term { info_nce {} } term { weight: nan sdm {} }"), HasSubstr("objective.term[1].weight"));
   EXPECT_THAT(refusal("term { weight: inf sdm {} }"), HasSubstr("objective.term[0].weight"));
   EXPECT_THAT(refusal("term { weight: -1 sdm {} }"), HasSubstr("objective.term[0].weight is -1"));
@@ -47,6 +48,12 @@ TEST(Objective, RefusesWhatCannotWorkAndNamesTheField) {
               HasSubstr("objective.term[0].triplet.margin"));
   EXPECT_THAT(refusal("term { tal { margin: -0.1 temperature: 0 } }"),
               AllOf(HasSubstr("objective.term[0].tal.margin is -0.1"), HasSubstr("tal.temperature is 0")));
+  EXPECT_THAT(refusal("term { info_nce { self_target: 1 self_target_ramp_epochs: -1 } }"),
+              AllOf(HasSubstr("objective.term[0].info_nce.self_target is 1: give 0 or more, below 1"),
+                    HasSubstr("info_nce.self_target_ramp_epochs is -1")));
+  EXPECT_THAT(refusal("term { cyclic { in_modal: -1 } }"), HasSubstr("objective.term[0].cyclic.in_modal is -1"));
+  EXPECT_THAT(refusal("term { cyclic { in_modal: 0 cross_modal: 0 } }"),
+              HasSubstr("objective.term[0].cyclic.in_modal and cross_modal are both 0"));
   EXPECT_THAT(refusal("logit_scale { init: 0 } term { sdm {} }"), HasSubstr("objective.logit_scale.init"));
   EXPECT_THAT(refusal("logit_scale { init: 200 } term { sdm {} }"), HasSubstr("objective.logit_scale.init is 200"));
   EXPECT_THAT(refusal("logit_scale { max: 0.5 } term { sdm {} }"), HasSubstr("objective.logit_scale.max"));

@@ -1,4 +1,5 @@
 // What losses are worth where one can say it without them: degenerate batches, ties, closed forms.
+#include <ATen/ops/roll.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -55,6 +56,45 @@ TEST(Degenerate, SaturatedLogitsDoNotOverflow) {
 }
 
 // Closed forms.
+
+LossResult evaluate_in_epoch(double epoch, const std::string& text, const Batch& batch) {
+  LocalCommunicator local;
+  LossObjective objective(parse_objective(text), TileShape{5, 4, 3});
+  const auto [features, labels] = slice(batch, {batch.identity.size(0)}, 0, at::kDouble);
+  return objective.evaluate(features, labels, {0, epoch}, local);
+}
+
+// The ramp begins without a self-target and is over after its epochs; on the way gradients are 1 - share of those
+// without.
+TEST(InfoNce, TheSelfTargetGrowsOverItsEpochs) {
+  const Batch batch = make_batch(13, 8, 6, 2);
+  const std::string plain = "term { info_nce { positives: IDENTITY } }";
+  const std::string ramped = "term { info_nce { positives: IDENTITY self_target: 0.5 self_target_ramp_epochs: 2 } }";
+  const LossResult without = evaluate(plain, batch, at::kDouble);
+  for (const auto& [epoch, share] : {std::pair{0.0, 0.0}, {0.5, 0.125}, {1.5, 0.375}, {2.0, 0.5}, {7.0, 0.5}}) {
+    const LossResult result = evaluate_in_epoch(epoch, ramped, batch);
+    const std::string fixed = "term { info_nce { positives: IDENTITY self_target: " + std::to_string(share) + " } }";
+    EXPECT_NEAR(result.value, evaluate(share == 0 ? plain : fixed, batch, at::kDouble).value, 1e-14);
+    for (const auto side : {&FeaturePair::image, &FeaturePair::text}) {
+      const at::Tensor got = result.gradient.pairs[0].*side, expected = without.gradient.pairs[0].*side * (1 - share);
+      EXPECT_LE(largest(got - expected), 1e-14 * largest(expected)) << "epoch " << epoch;
+    }
+    EXPECT_NEAR(result.parameter_grads[0].item<double>(), without.parameter_grads[0].item<double>() * (1 - share),
+                1e-14);
+  }
+}
+
+// Captions that are their images have the same similarities among themselves; turned ones too, but not across.
+TEST(Cyclic, IsZeroWhereSimilaritiesAgree) {
+  Batch batch = make_batch(9, 6, 4, 2);
+  batch.text = batch.image * 3;
+  EXPECT_NEAR(evaluate("term { cyclic {} }", batch, at::kDouble).value, 0, 1e-14);
+  batch.text = batch.image.flip(1);
+  EXPECT_NEAR(evaluate("term { cyclic { cross_modal: 0 } }", batch, at::kDouble).value, 0, 1e-14);
+  batch.text = batch.image.roll(1, 1);
+  EXPECT_NEAR(evaluate("term { cyclic { cross_modal: 0 } }", batch, at::kDouble).value, 0, 1e-14);
+  EXPECT_GT(evaluate("term { cyclic {} }", batch, at::kDouble).value, 1e-3);
+}
 
 TEST(Triplet, TiesGoToTheLowestIndex) {
   // Image 0 is as far from captions 1, 2 and 3 as can be told; only caption 1 may feel it.

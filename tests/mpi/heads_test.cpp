@@ -44,6 +44,7 @@ struct Setting {
   bool words = true;
   bool sen = false;      // image restoration and identity classifier
   bool padding = false;  // as its published code
+  bool image = false;    // words look at the image
 };
 
 const Setting kSettings[] = {
@@ -57,6 +58,10 @@ const Setting kSettings[] = {
      1, false, true},
     {"all heads", ReferencesConfig::SHARDED, ReferencesConfig::BANK, kFusion, MaskedWordsConfig::SEEN, 1, true, true,
      true},
+    {"words of the image", ReferencesConfig::REPLICATED, ReferencesConfig::BANK, kFusion, MaskedWordsConfig::ALL, 1,
+     true, false, false, true},
+    {"words of the image, all heads, as published", ReferencesConfig::SHARDED, ReferencesConfig::BANK, kFusion,
+     MaskedWordsConfig::TIED, 1, true, true, true, true},
 };
 
 ReferencesConfig references_config(const Setting& setting) {
@@ -78,6 +83,8 @@ std::shared_ptr<Head> make_words(const Setting& setting) {
   config.set_blocks(2);
   config.set_reference_tokens(setting.reference_tokens);
   config.set_output(setting.output);
+  if (setting.image) config.set_context(MaskedWordsConfig::IMAGE);
+  config.set_attend_padding(setting.image && setting.padding);
   std::vector<int64_t> seen;
   for (int64_t id = 1; id < 450; ++id) seen.push_back(id);  // not all of the batch's
   return make_masked_words(config, small_model(), {1, 500, 49405}, seen, kSeed);
@@ -190,7 +197,7 @@ Truth whole_batch(const Setting& setting) {
     }
   }
   for (auto& [name, parameter] : truth.parameters) parameter.mutable_grad() = at::zeros_like(parameter);
-  const Features features = truth.model->forward(batch, kSeed, {setting.sen, setting.padding});
+  const Features features = truth.model->forward(batch, kSeed, {setting.sen, setting.padding, setting.image});
   const at::Tensor &image = features.pairs[0].image, &text = features.pairs[0].text;
   const bool batch_only = setting.negatives == ReferencesConfig::BATCH;
   at::Tensor of_heads = at::zeros({}, at::kDouble);

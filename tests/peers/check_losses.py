@@ -2,7 +2,7 @@
 
 usage: check_losses.py FEATURES OUTPUT KIND TEMPERATURE|scale
 
-KIND is one of those below (margin 0.2, or 0.1 for tal; identities excluded). Values are compared exactly, gradients by
+KIND is one of those below (margin 0.2, or 0.1 for tal; identities excluded; a self-target of 0.4). Values are compared exactly, gradients by
 central differences in random directions. Ends with an error if anything differs.
 """
 import sys
@@ -60,12 +60,21 @@ class Batch:
         # Constants to the gradient: those of the given point.
         s = unit(self.image) @ unit(self.text).T
         tau = np.exp(-self.log_scale)
-        self.alphas = [tal_weights(s, self.same, tau), tal_weights(s.T, self.same, tau)] if "tal" in kind else [None] * 2
+        self.alphas = [None] * 2
+        if "tal" in kind:
+            self.alphas = [tal_weights(s, self.same, tau), tal_weights(s.T, self.same, tau)]
+        if "self" in kind:
+            self.alphas = [np.exp(log_softmax(s / tau)), np.exp(log_softmax(s.T / tau))]
 
     def anchors(self, raw, other, y, alpha, scale, bias):
         s = unit(raw) @ unit(other).T
         kind = self.kind
         positives = y if kind.endswith("_identity") else np.eye(len(y), dtype=bool)
+        if "self" in kind:
+            return -((0.4 * alpha + 0.6 * positives / positives.sum(axis=1, keepdims=True)) * log_softmax(scale * s)).sum(axis=1) / 2
+        if kind == "cyclic":  # half of it as the loss of images, half as that of texts
+            in_modal = (unit(raw) @ unit(raw).T - unit(other) @ unit(other).T) ** 2
+            return (0.25 * in_modal + 0.25 * (s - s.T) ** 2).mean(axis=1) / 2
         if kind.startswith("info_nce"):
             return cross_entropy(scale * s, positives) / 2
         if kind == "nt_xent":  # the other positives are in no denominator

@@ -36,7 +36,9 @@ class SmallMemory : public Model {
   }
   at::Tensor encode_image(const at::Tensor& images) override { return inner_->encode_image(images); }
   at::Tensor encode_text(const at::Tensor& tokens) override { return inner_->encode_text(tokens); }
-  at::Tensor text_tokens(const Batch& batch, uint64_t seed) override { return inner_->text_tokens(batch, seed); }
+  at::Tensor text_tokens(const Batch& batch, uint64_t seed, bool padding) override {
+    return inner_->text_tokens(batch, seed, padding);
+  }
   at::Tensor image_tokens(const Batch& batch, const at::Tensor& kept, uint64_t seed) override {
     return inner_->image_tokens(batch, kept, seed);
   }

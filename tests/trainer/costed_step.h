@@ -247,7 +247,8 @@ inline std::vector<std::pair<std::string, RunSettings>> costed_settings(int64_t 
   }
   for (const std::string& objective :
        {std::string("term { triplet { negatives: ALL } }"), std::string("term { triplet { negatives: SOFT } }"),
-        std::string("term { info_nce {} } term { weight: 2 sdm {} } term { triplet {} } term { cmpm {} }")}) {
+        std::string("term { info_nce {} } term { weight: 2 sdm {} } term { triplet {} } term { cmpm {} }"),
+        std::string("term { info_nce { positives: IDENTITY self_target: 0.5 } } term { cyclic {} }")}) {
     all.emplace_back(objective, small_settings(objective, batch));
   }
   RunSettings changed = small_settings(info_nce, batch);
@@ -273,6 +274,20 @@ inline std::vector<std::pair<std::string, RunSettings>> costed_settings(int64_t 
   sen = with_references(sen, ReferencesConfig::SHARDED, true);
   sen.heads.mutable_image_restoration()->set_weight(1);
   all.emplace_back("all heads", sen);
+  RunSettings irra = small_settings("term { sdm {} }", batch);
+  irra.heads.mutable_masked_words()->set_weight(1);
+  irra.heads.mutable_masked_words()->set_context(MaskedWordsConfig::IMAGE);
+  all.emplace_back("words of the image", irra);
+  irra.heads.mutable_masked_words()->set_blocks(3);
+  irra.heads.mutable_masked_words()->set_output(MaskedWordsConfig::ALL);
+  irra.heads.mutable_masked_words()->set_attend_padding(true);
+  irra.heads.mutable_identity_classifier()->set_weight(1);
+  irra.train.set_chunk(3);
+  all.emplace_back("words of the image as published, identities, in chunks", irra);
+  irra.heads.mutable_masked_words()->set_detach_text(true);
+  irra.heads.mutable_masked_words()->set_output(MaskedWordsConfig::TIED);
+  irra.heads.mutable_image_restoration()->set_weight(1);
+  all.emplace_back("words of the image from fixed captions, restoration", irra);
   all.emplace_back("AUTO", with_references(small_settings(info_nce, batch), ReferencesConfig::AUTO, true));
   for (const auto placement : {ReferencesConfig::REPLICATED, ReferencesConfig::SHARDED}) {
     const std::string name = ReferencesConfig::Placement_Name(placement);

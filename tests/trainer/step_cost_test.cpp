@@ -179,6 +179,16 @@ TEST(StepCost, AHeadsMemoryIsAboutAsForeseen) {
       expect_about(step, {}, references, std::to_string(blocks) + " blocks");
     }
     settings = small_settings("term { info_nce {} }", 40);
+    settings.heads.mutable_masked_words()->set_weight(1);
+    settings.heads.mutable_masked_words()->set_context(MaskedWordsConfig::IMAGE);
+    for (const auto& [blocks, padding] : {std::pair{1, false}, {4, false}, {4, true}}) {
+      settings.heads.mutable_masked_words()->set_blocks(blocks);
+      settings.heads.mutable_masked_words()->set_attend_padding(padding);
+      CostedStep step(settings, communicator);
+      const Features live = step.model().forward(step.whole_batch(), 0, step.heads()[0]->tokens());
+      expect_about(step, live, {}, std::to_string(blocks) + " blocks, words of the image");
+    }
+    settings = small_settings("term { info_nce {} }", 40);
     settings.heads.mutable_image_restoration()->set_weight(1);
     for (const auto& [blocks, pixels, ratio] : {std::tuple{1, 32, 0.7}, {4, 32, 0.7}, {2, 64, 0.5}}) {
       settings.heads.mutable_image_restoration()->set_blocks(blocks);

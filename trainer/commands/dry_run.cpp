@@ -93,7 +93,7 @@ void print_traffic(const StepJob& job) {
   int64_t count = 0;
   for (const StepPart part :
        {StepPart::kGradients, StepPart::kFeatures, StepPart::kFeatureGradients, StepPart::kColumnStatistics,
-        StepPart::kReferences, StepPart::kHeads, StepPart::kAgreement}) {
+        StepPart::kLossSums, StepPart::kReferences, StepPart::kHeads, StepPart::kAgreement}) {
     Traffic traffic;
     int64_t own = 0;
     bool is_bound = false;

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -187,7 +188,8 @@ NamedTensors evaluate(LossObjective& objective, const LossInputs& inputs, Commun
   Labels labels;
   labels.identity = inputs.identity.narrow(0, first, count);
   if (inputs.weight.defined()) labels.weight = inputs.weight.narrow(0, first, count);
-  const LossResult result = objective.evaluate(features, labels, {}, communicator);
+  const Progress ramps_over{0, std::numeric_limits<double>::infinity()};
+  const LossResult result = objective.evaluate(features, labels, ramps_over, communicator);
 
   const auto number = [](double value) { return at::full({}, value, at::kDouble); };
   NamedTensors outputs = {{"loss", number(result.value)}};

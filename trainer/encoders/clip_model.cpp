@@ -36,8 +36,15 @@ class ClipModel : public Model {
     } else {
       text = text_features(batch.tokens, key);
     }
-    pass.finish = [this, key, images = batch.images, features = pass.texts]() mutable {
-      features.pairs[0].image = image_features(images, key);
+    const bool wants_patches = tokens.image && batch.size() > 0;
+    pass.finish = [this, key, wants_patches, images = batch.images, features = pass.texts]() mutable {
+      if (wants_patches) {
+        ImageTower::Outputs outputs = image_->forward_tokens(images, key);
+        features.pairs[0].image = outputs.feature;
+        features.image_tokens = outputs.tokens;
+      } else {
+        features.pairs[0].image = image_features(images, key);
+      }
       return std::move(features);
     };
     return pass;
@@ -46,10 +53,10 @@ class ClipModel : public Model {
   at::Tensor encode_image(const at::Tensor& images) override { return image_features(images, {}); }
   at::Tensor encode_text(const at::Tensor& tokens) override { return text_features(tokens, {}); }
 
-  at::Tensor text_tokens(const Batch& batch, uint64_t seed) override {
+  at::Tensor text_tokens(const Batch& batch, uint64_t seed, bool padding) override {
     if (batch.size() == 0) return nothing().unsqueeze(1);
     const uint32_t first_layer = image_->dropout_layers() + text_->dropout_layers();
-    return text_->forward_tokens(batch.tokens, dropout_key(batch, seed), first_layer, false).tokens;
+    return text_->forward_tokens(batch.tokens, dropout_key(batch, seed), first_layer, padding).tokens;
   }
 
   at::Tensor image_tokens(const Batch& batch, const at::Tensor& kept, uint64_t seed) override {

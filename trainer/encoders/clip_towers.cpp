@@ -48,6 +48,11 @@ EndTokens find_end_tokens(const at::Tensor& tokens, int64_t vocabulary) {
   return ends;
 }
 
+// Places of the class tokens among the b * T.
+at::Tensor class_rows(const at::Tensor& tokens) {
+  return at::arange(tokens.size(0), tokens.options().dtype(at::kLong).requires_grad(false)).mul_(tokens.size(1));
+}
+
 }  // namespace
 
 ImageTower::ImageTower(const ModelConfig& config, Initialiser& initialiser)
@@ -93,9 +98,12 @@ at::Tensor ImageTower::project(const at::Tensor& outputs) const {
 
 at::Tensor ImageTower::forward(const at::Tensor& images, const DropoutKey& dropout) const {
   const at::Tensor tokens = embed(images);
-  const at::Tensor class_rows =
-      at::arange(tokens.size(0), tokens.options().dtype(at::kLong).requires_grad(false)).mul_(tokens.size(1));
-  return project(blocks_->forward(pre_norm_->forward(tokens), dropout, 0, class_rows));
+  return project(blocks_->forward(pre_norm_->forward(tokens), dropout, 0, class_rows(tokens)));
+}
+
+ImageTower::Outputs ImageTower::forward_tokens(const at::Tensor& images, const DropoutKey& dropout) const {
+  const at::Tensor outputs = project(blocks_->forward(pre_norm_->forward(embed(images)), dropout, 0, {}));
+  return {outputs.flatten(0, 1).index_select(0, class_rows(outputs)), outputs};
 }
 
 at::Tensor ImageTower::forward_tokens(const at::Tensor& images, const at::Tensor& kept, const DropoutKey& dropout,

@@ -18,6 +18,12 @@ class ImageTower : public torch::nn::Module {
   // [b, 3, H, W] -> [b, joint width]. ConfigError on other sizes.
   at::Tensor forward(const at::Tensor& images, const DropoutKey& dropout) const;
 
+  struct Outputs {
+    at::Tensor feature;  // as forward()
+    at::Tensor tokens;   // [b, 1 + patches, joint width]: of class token and patches
+  };
+  Outputs forward_tokens(const at::Tensor& images, const DropoutKey& dropout) const;
+
   // The outputs of the class token and of the patches `kept` ([b, k] int64 on the CPU, along rows), which alone go
   // through the blocks: [b, 1 + k, joint width]. Uses dropout layers from first_layer.
   at::Tensor forward_tokens(const at::Tensor& images, const at::Tensor& kept, const DropoutKey& dropout,

@@ -49,8 +49,9 @@ class Model : public torch::nn::Module {
   virtual at::Tensor encode_text(const at::Tensor& tokens) = 0;
 
   // The text tower's output for each token, in the joint space, with a graph if grad mode is on: [b, T, d], T reaching
-  // to the batch's last end token. A pass of its own over batch.tokens, with dropout masks of its own. For heads.
-  virtual at::Tensor text_tokens(const Batch& batch, uint64_t seed) = 0;
+  // to the batch's last end token or, with `padding`, of all L. A pass of its own over batch.tokens, with dropout masks
+  // of its own. For heads.
+  virtual at::Tensor text_tokens(const Batch& batch, uint64_t seed, bool padding) = 0;
   // The image tower's output for the class token and for some patches, the others being left out before the first
   // block: [b, 1 + k, d], from batch.images and `kept` [b, k], int64 on the CPU, patches counted along rows. Else as
   // text_tokens().

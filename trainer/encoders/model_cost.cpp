@@ -34,13 +34,13 @@ TowerFlop tower_flop(const Tower& tower, int64_t joint_width) {
   return flop;
 }
 
-// Without patches.
 TowerFlop all_tokens_flop(const Tower& tower, int64_t joint_width) {
-  const double projections =
-      2 * static_cast<double>(tower.width) * static_cast<double>(joint_width) * static_cast<double>(tower.tokens - 1);
+  const double w = static_cast<double>(tower.width), others = static_cast<double>(tower.tokens - 1);
+  const double projections = 2 * w * static_cast<double>(joint_width) * others;
+  const double patches = 2 * static_cast<double>(tower.patch_numbers) * w * others;
   TowerFlop flop;
   flop.whole_forward = flop.forward = tower_flop(tower, joint_width).whole_forward + projections;
-  flop.backward = 2 * flop.forward;
+  flop.backward = 2 * flop.forward - patches;
   return flop;
 }
 
@@ -143,8 +143,10 @@ int64_t count_parameters(const ModelConfig& config) {
   return count;
 }
 
-TowerFlop image_flop(const ModelConfig& config) {
-  return tower_flop(image_tower(config), config.joint_width());
+TowerFlop image_flop(const ModelConfig& config, TowerTokens leaving) {
+  const Tower tower = image_tower(config);
+  return leaving == TowerTokens::kAll ? all_tokens_flop(tower, config.joint_width())
+                                      : tower_flop(tower, config.joint_width());
 }
 
 TowerFlop image_tokens_flop(const ModelConfig& config, int64_t kept) {
@@ -170,11 +172,12 @@ int64_t count_patches(const ModelConfig& config) {
   return int64_t{image.width_pixels() / image.patch()} * (image.height_pixels() / image.patch());
 }
 
-int64_t activation_bytes(const ModelConfig& config, int64_t rows, int64_t tokens, bool bf16, TowerTokens texts) {
+int64_t activation_bytes(const ModelConfig& config, int64_t rows, int64_t tokens, bool bf16, TowerTokens texts,
+                         TowerTokens images) {
   // GELU keeps what goes into it and what comes out; x * sigmoid(x) keeps the sigmoid as well.
   const int64_t mlp_kept = config.activation() == ModelConfig::GELU ? 2 : 3;
   const Bytes bytes{bf16 ? kHalf : kFloat, mlp_kept, config.dropout() > 0};
-  const int64_t towers = tower_bytes(image_tower(config), rows, config.joint_width(), bytes, TowerTokens::kFeature) +
+  const int64_t towers = tower_bytes(image_tower(config), rows, config.joint_width(), bytes, images) +
                          tower_bytes(text_tower(config, tokens), rows, config.joint_width(), bytes, texts);
   return towers + (bf16 ? kHalf * count_multiplied(config) : 0);
 }

@@ -34,11 +34,11 @@ struct TowerFlop {
   double whole_forward = 0;  // with a last block that carries on all tokens, as published profiles count it
 };
 
-// What of a tower's tokens leaves it: the feature's alone, or all, each projected (Model::text_tokens(),
+// What of a tower's tokens leaves it: the feature's alone, or all, each projected (TokenRequest, Model::text_tokens(),
 // image_tokens()).
 enum class TowerTokens { kFeature, kAll };
 
-TowerFlop image_flop(const ModelConfig& config);
+TowerFlop image_flop(const ModelConfig& config, TowerTokens leaving = TowerTokens::kFeature);
 // Of Model::image_tokens() with so many patches.
 TowerFlop image_tokens_flop(const ModelConfig& config, int64_t kept);
 // `tokens`: those that are computed, up to the batch's last end token.
@@ -48,8 +48,9 @@ int64_t count_patches(const ModelConfig& config);
 
 // Bytes that a training forward of `rows` samples leaves for its backward, features included; bf16: under autocast,
 // with the weights' copies. To the byte for float32 on a CPU; of the attention kernel it counts queries, keys, values,
-// outputs and one number a head and token. `texts`: what of the text tower's `tokens` leaves it.
+// outputs and one number a head and token. `texts`: what of the text tower's `tokens` leaves it; `images`: of the image
+// tower's.
 int64_t activation_bytes(const ModelConfig& config, int64_t rows, int64_t tokens, bool bf16,
-                         TowerTokens texts = TowerTokens::kFeature);
+                         TowerTokens texts = TowerTokens::kFeature, TowerTokens images = TowerTokens::kFeature);
 
 }  // namespace muster

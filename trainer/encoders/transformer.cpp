@@ -30,6 +30,10 @@ double default_bound(int64_t fan_in) {
 
 }  // namespace
 
+at::Tensor activate(const at::Tensor& x, ModelConfig::Activation activation) {
+  return activation == ModelConfig::GELU ? at::gelu(x) : x * at::sigmoid(x * kQuickGeluFactor);
+}
+
 Linear::Linear(at::Tensor weight, at::Tensor bias) {
   weight_ = register_parameter("weight", std::move(weight));
   if (bias.defined()) bias_ = register_parameter("bias", std::move(bias));
@@ -83,9 +87,7 @@ Mlp::Mlp(const BlockOptions& options, Initialiser& initialiser) : activation_(op
 }
 
 at::Tensor Mlp::forward(const at::Tensor& x) const {
-  const at::Tensor hidden = expand_->forward(x);
-  if (activation_ == ModelConfig::GELU) return contract_->forward(at::gelu(hidden));
-  return contract_->forward(hidden * at::sigmoid(hidden * kQuickGeluFactor));
+  return contract_->forward(activate(expand_->forward(x), activation_));
 }
 
 Block::Block(const BlockOptions& options, Initialiser& initialiser) {
@@ -113,11 +115,11 @@ Blocks::Blocks(int64_t layers, const BlockOptions& options, Initialiser& initial
   }
 }
 
-at::Tensor Blocks::forward(at::Tensor x, const DropoutKey& dropout, uint32_t first_layer,
-                           const at::Tensor& rows) const {
+at::Tensor Blocks::forward(at::Tensor x, const DropoutKey& dropout, uint32_t first_layer, const at::Tensor& rows,
+                           const at::Tensor& seen) const {
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const bool last = i + 1 == blocks_.size();
-    x = blocks_[i]->forward(x, dropout, first_layer + static_cast<uint32_t>(2 * i), last ? rows : at::Tensor());
+    x = blocks_[i]->forward(x, dropout, first_layer + static_cast<uint32_t>(2 * i), last ? rows : at::Tensor(), seen);
   }
   return x;
 }

@@ -31,6 +31,9 @@ struct BlockOptions {
   bool causal;
 };
 
+// Element by element.
+at::Tensor activate(const at::Tensor& x, ModelConfig::Activation activation);
+
 class Linear : public torch::nn::Module {
  public:
   // Takes the first values: weight [out, in], bias [out] or undefined.
@@ -97,9 +100,10 @@ class Blocks : public torch::nn::Module {
  public:
   Blocks(int64_t layers, const BlockOptions& options, Initialiser& initialiser);
 
-  // [b, T, w] and rows as above -> [n, w]; without rows [b, T, w]. Uses dropout layers [first_layer, first_layer +
-  // dropout_layers()).
-  at::Tensor forward(at::Tensor x, const DropoutKey& dropout, uint32_t first_layer, const at::Tensor& rows) const;
+  // [b, T, w] and rows as above -> [n, w]; without rows [b, T, w]. `seen` as above. Uses dropout layers [first_layer,
+  // first_layer + dropout_layers()).
+  at::Tensor forward(at::Tensor x, const DropoutKey& dropout, uint32_t first_layer, const at::Tensor& rows,
+                     const at::Tensor& seen = {}) const;
   uint32_t dropout_layers() const { return static_cast<uint32_t>(2 * blocks_.size()); }
 
   // Of each parameter of `tower`, which holds these blocks, by its name there: the layers above it. That is 0 for those

@@ -27,6 +27,7 @@ TokenRequest HeadLosses::tokens() const {
   for (const auto& head : heads_) {
     all.text |= head->tokens().text;
     all.padding |= head->tokens().padding;
+    all.image |= head->tokens().image;
   }
   return all;
 }

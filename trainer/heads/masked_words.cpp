@@ -3,8 +3,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cross_entropy_loss.h>
-#include <ATen/ops/gelu.h>
-#include <ATen/ops/index_select.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -36,48 +34,27 @@ struct Masked {
   std::vector<int64_t> word;
 };
 
+// Where the masked words of a batch are among the outputs of its captions' tokens.
+struct Places {
+  at::Tensor rows;    // [n] in the b * T
+  at::Tensor sample;  // [n] whose word each is
+  at::Tensor seen;    // [b, T] bool: tokens up to the end token
+};
+
+// Standard deviations of first values.
+BlockScales scales_of(const MaskedWordsConfig& config, int64_t width) {
+  const double inside = 1.0 / std::sqrt(static_cast<double>(width));
+  return {inside, inside / std::sqrt(2.0 * config.blocks()), inside / std::sqrt(2.0)};
+}
+
+// Which words are masked and what is predicted of them, whatever they look at.
 class MaskedWords : public Head {
  public:
-  MaskedWords(const MaskedWordsConfig& config, const ModelConfig& model, const Tokenizer::Ordinary& words,
-              std::vector<int64_t> seen, uint64_t seed)
-      : config_(config), words_(words), seen_(std::move(seen)) {
-    const int64_t width = model.joint_width(), tokens = config.reference_tokens();
-    const bool tied = config.output() == MaskedWordsConfig::TIED;
-    const int64_t hidden = tied ? model.text().width() : width;
-    const double inside = 1.0 / std::sqrt(static_cast<double>(width));
-    const double out = inside / std::sqrt(2.0 * config.blocks());
-    Initialiser initialiser(seed, kFirstTensor);
-    if (tokens > 1) {
-      reference_tokens_ = register_module(
-          "reference_tokens",
-          std::make_shared<Linear>(initialiser.normal({tokens * width, width}, inside), at::zeros({tokens * width})));
-    }
-    reference_norm_ = register_module("reference_norm", std::make_shared<LayerNorm>(width));
-    const BlockOptions options{width,
-                               count_attention_heads(config, width),
-                               ModelConfig::GELU,
-                               {inside, out, inside / std::sqrt(2.0)},
-                               /*causal=*/false};
-    for (int i = 0; i < config.blocks(); ++i) {
-      blocks_.push_back(register_module("block" + std::to_string(i),
-                                        std::make_shared<ReconstructionBlock>(options, tokens > 1, initialiser)));
-    }
-    dense_ = register_module(
-        "dense",
-        std::make_shared<Linear>(initialiser.normal({hidden, width}, inside / std::sqrt(2.0)), at::zeros({hidden})));
-    norm_ = register_module("norm", std::make_shared<LayerNorm>(hidden));
-    const int64_t outputs =
-        config.output() == MaskedWordsConfig::SEEN ? static_cast<int64_t>(seen_.size()) : model.text().vocabulary();
-    if (!tied) weight_ = register_parameter("weight", initialiser.normal({outputs, hidden}, out));
-    bias_ = register_parameter("bias", at::zeros({outputs}));
-    for (auto& parameter : named_parameters()) {
-      const std::string& name = parameter.key();
-      if (name.size() >= 4 && name.compare(name.size() - 4, 4, "bias") == 0) parameter.value().detach().zero_();
-    }
-  }
+  MaskedWords(const MaskedWordsConfig& config, ModelConfig::Activation activation, const Tokenizer::Ordinary& words,
+              std::vector<int64_t> seen)
+      : config_(config), activation_(activation), words_(words), seen_(std::move(seen)) {}
 
   std::string name() const override { return "masked_words"; }
-  bool needs_references() const override { return true; }
 
   double weight(double epoch) const override {
     const double ramp = config_.ramp_epochs();
@@ -88,30 +65,51 @@ class MaskedWords : public Head {
     return static_cast<int64_t>(mask(batch, seed).word.size());
   }
 
-  at::Tensor sum(const Batch& batch, const Features&, const at::Tensor& references, Model& model,
+  at::Tensor sum(const Batch& batch, const Features& live, const at::Tensor& references, Model& model,
                  uint64_t seed) const override {
     const Masked masked = mask(batch, seed);
-    if (masked.word.empty()) return at::zeros({}, references.options().requires_grad(false));
+    if (masked.word.empty()) return at::zeros({}, bias_.options().requires_grad(false));
     Batch hidden = batch;
     hidden.tokens = masked.tokens;
-    at::Tensor x = text_tokens(hidden, model, seed);
-    const int64_t tokens = x.size(1);
+    const at::Tensor outputs = text_tokens(hidden, model, seed);
+    const int64_t tokens = outputs.size(1);
     std::vector<int64_t> rows;
     for (size_t i = 0; i < masked.word.size(); ++i) rows.push_back(masked.sample[i] * tokens + masked.place[i]);
-    const at::Device device = x.device();
-    const at::Tensor seen = host_to_device(up_to_end(masked.tokens.narrow(1, 0, tokens)), device);
-    const at::Tensor context = reference_context(references);
-    const at::Tensor sample = host_to_device(at::tensor(masked.sample), device);
-    const at::Tensor hits = host_to_device(at::tensor(rows), device);
-    for (size_t i = 0; i < blocks_.size(); ++i) {
-      const bool last = i + 1 == blocks_.size();
-      x = last ? blocks_[i]->forward_rows(x, context, seen, hits, sample) : blocks_[i]->forward(x, context, seen);
-    }
-    x = norm_->forward(at::gelu(dense_->forward(x)));
+    const at::Device device = outputs.device();
+    const Places places{host_to_device(at::tensor(rows), device), host_to_device(at::tensor(masked.sample), device),
+                        host_to_device(up_to_end(masked.tokens.narrow(1, 0, tokens)), device)};
+    const at::Tensor met = meet(outputs, places, live, references);
+    const at::Tensor x = norm_->forward(activate(dense_->forward(met), activation_));
     const at::Tensor logits = at::linear(x, weight_.defined() ? weight_ : model.token_embedding(), bias_);
     return at::cross_entropy_loss(logits.to(bias_.scalar_type()), host_to_device(targets(masked.word), device), {},
                                   at::Reduction::Sum);
   }
+
+ protected:
+  // From the captions' outputs [b, T, w] to those of the masked words [n, w].
+  virtual at::Tensor meet(const at::Tensor& outputs, const Places& places, const Features& live,
+                          const at::Tensor& references) const = 0;
+
+  // The layers behind meet(); afterwards all layers are there, and biases are 0.
+  void add_output(const ModelConfig& model, Initialiser& initialiser) {
+    const int64_t width = model.joint_width();
+    const BlockScales scales = scales_of(config_, width);
+    const bool tied = config_.output() == MaskedWordsConfig::TIED;
+    const int64_t hidden = tied ? model.text().width() : width;
+    dense_ = register_module(
+        "dense", std::make_shared<Linear>(initialiser.normal({hidden, width}, scales.expand), at::zeros({hidden})));
+    norm_ = register_module("norm", std::make_shared<LayerNorm>(hidden));
+    const int64_t outputs =
+        config_.output() == MaskedWordsConfig::SEEN ? static_cast<int64_t>(seen_.size()) : model.text().vocabulary();
+    if (!tied) weight_ = register_parameter("weight", initialiser.normal({outputs, hidden}, scales.output));
+    bias_ = register_parameter("bias", at::zeros({outputs}));
+    for (auto& parameter : named_parameters()) {
+      const std::string& name = parameter.key();
+      if (name.size() >= 4 && name.compare(name.size() - 4, 4, "bias") == 0) parameter.value().detach().zero_();
+    }
+  }
+
+  const MaskedWordsConfig& config() const { return config_; }
 
  private:
   Masked mask(const Batch& batch, uint64_t seed) const {
@@ -138,19 +136,12 @@ class MaskedWords : public Head {
 
   at::Tensor text_tokens(const Batch& batch, Model& model, uint64_t seed) const {
     const at::AutoGradMode graph(at::GradMode::is_enabled() && !config_.detach_text());
-    return model.text_tokens(batch, seed);
+    return model.text_tokens(batch, seed, config_.attend_padding());
   }
 
   // [b, T] bool: tokens up to the end token, which has the largest id.
   static at::Tensor up_to_end(const at::Tensor& tokens) {
     return at::arange(tokens.size(1), at::kLong).unsqueeze(0) <= tokens.argmax(1, true);
-  }
-
-  // [b, d] -> [b, reference tokens, d]
-  at::Tensor reference_context(const at::Tensor& references) const {
-    const int64_t width = references.size(1);
-    const at::Tensor tokens = reference_tokens_ ? reference_tokens_->forward(references) : references;
-    return reference_norm_->forward(tokens.view({references.size(0), -1, width}));
   }
 
   bool predicted(int64_t id) const {
@@ -165,14 +156,90 @@ class MaskedWords : public Head {
   }
 
   MaskedWordsConfig config_;
+  ModelConfig::Activation activation_;
   Tokenizer::Ordinary words_;
   std::vector<int64_t> seen_;
-  std::shared_ptr<Linear> reference_tokens_;  // none for one token
-  std::shared_ptr<LayerNorm> reference_norm_;
-  std::vector<std::shared_ptr<ReconstructionBlock>> blocks_;
   std::shared_ptr<Linear> dense_;
   std::shared_ptr<LayerNorm> norm_;
   at::Tensor weight_, bias_;  // [outputs, hidden], undefined where it is the text tower's; [outputs]
+};
+
+class WordsOfReference : public MaskedWords {
+ public:
+  WordsOfReference(const MaskedWordsConfig& config, const ModelConfig& model, const Tokenizer::Ordinary& words,
+                   std::vector<int64_t> seen, uint64_t seed)
+      : MaskedWords(config, ModelConfig::GELU, words, std::move(seen)) {
+    const int64_t width = model.joint_width(), tokens = config.reference_tokens();
+    Initialiser initialiser(seed, kFirstTensor);
+    const BlockOptions options{width, count_attention_heads(config, width), ModelConfig::GELU, scales_of(config, width),
+                               /*causal=*/false};
+    if (tokens > 1) {
+      const at::Tensor weight = initialiser.normal({tokens * width, width}, options.scales.attention);
+      reference_tokens_ =
+          register_module("reference_tokens", std::make_shared<Linear>(weight, at::zeros({tokens * width})));
+    }
+    reference_norm_ = register_module("reference_norm", std::make_shared<LayerNorm>(width));
+    for (int i = 0; i < config.blocks(); ++i) {
+      blocks_.push_back(register_module("block" + std::to_string(i),
+                                        std::make_shared<ReconstructionBlock>(options, tokens > 1, initialiser)));
+    }
+    add_output(model, initialiser);
+  }
+
+  bool needs_references() const override { return true; }
+
+ protected:
+  at::Tensor meet(const at::Tensor& outputs, const Places& places, const Features& /*live*/,
+                  const at::Tensor& references) const override {
+    const at::Tensor tokens = reference_tokens_ ? reference_tokens_->forward(references) : references;
+    const at::Tensor context = reference_norm_->forward(tokens.view({references.size(0), -1, references.size(1)}));
+    at::Tensor x = outputs;
+    for (size_t i = 0; i + 1 < blocks_.size(); ++i) x = blocks_[i]->forward(x, context, places.seen);
+    return blocks_.back()->forward_rows(x, context, places.seen, places.rows, places.sample);
+  }
+
+ private:
+  std::shared_ptr<Linear> reference_tokens_;  // none for one token
+  std::shared_ptr<LayerNorm> reference_norm_;
+  std::vector<std::shared_ptr<ReconstructionBlock>> blocks_;
+};
+
+class WordsOfImage : public MaskedWords {
+ public:
+  WordsOfImage(const MaskedWordsConfig& config, const ModelConfig& model, const Tokenizer::Ordinary& words,
+               std::vector<int64_t> seen, uint64_t seed)
+      : MaskedWords(config, ModelConfig::QUICK_GELU, words, std::move(seen)) {
+    const int64_t width = model.joint_width();
+    Initialiser initialiser(seed, kFirstTensor);
+    const BlockOptions options{width, count_attention_heads(config, width), ModelConfig::QUICK_GELU,
+                               scales_of(config, width), /*causal=*/false};
+    image_norm_ = register_module("image_norm", std::make_shared<LayerNorm>(width));
+    cross_ = register_module("cross", std::make_shared<ContextAttention>(options, /*chooses=*/true, initialiser));
+    blocks_ = register_module("blocks", std::make_shared<Blocks>(config.blocks(), options, initialiser));
+    blocks_norm_ = register_module("blocks_norm", std::make_shared<LayerNorm>(width));
+    add_output(model, initialiser);
+  }
+
+  bool needs_references() const override { return false; }
+  TokenRequest tokens() const override {
+    TokenRequest request;
+    request.image = true;
+    return request;
+  }
+
+ protected:
+  at::Tensor meet(const at::Tensor& outputs, const Places& places, const Features& live,
+                  const at::Tensor& /*references*/) const override {
+    const at::Tensor met = cross_->forward(outputs, image_norm_->forward(live.image_tokens));
+    const at::Tensor seen = config().attend_padding() ? at::Tensor() : places.seen;
+    return blocks_norm_->forward(blocks_->forward(met, {}, 0, places.rows, seen));
+  }
+
+ private:
+  std::shared_ptr<LayerNorm> image_norm_;
+  std::shared_ptr<ContextAttention> cross_;
+  std::shared_ptr<Blocks> blocks_;
+  std::shared_ptr<LayerNorm> blocks_norm_;
 };
 
 }  // namespace
@@ -190,6 +257,12 @@ void check_masked_words(const MaskedWordsConfig& config, const ModelConfig& mode
   checks.require(config.blocks() >= 1 && config.blocks() <= 4, path + "blocks", config.blocks(), "1 to 4");
   checks.require(config.reference_tokens() >= 1 && config.reference_tokens() <= 64, path + "reference_tokens",
                  config.reference_tokens(), "1 to 64");
+  if (config.context() == MaskedWordsConfig::IMAGE && config.reference_tokens() != 1) {
+    checks.add(path + "reference_tokens is for context REFERENCE: leave it out");
+  }
+  if (config.context() == MaskedWordsConfig::REFERENCE && config.attend_padding()) {
+    checks.add(path + "attend_padding is for context IMAGE: leave it out");
+  }
   if (config.weight() > 0 && (text.mask_tokens() > 0 || text.mask_nouns() > 0 || text.mask_one())) {
     checks.add(
         "heads.masked_words predicts the caption's own words, and data.text.mask_tokens, mask_nouns or mask_one "
@@ -207,7 +280,10 @@ void check_masked_words(const MaskedWordsConfig& config, const ModelConfig& mode
 
 std::shared_ptr<Head> make_masked_words(const MaskedWordsConfig& config, const ModelConfig& model,
                                         const Tokenizer::Ordinary& words, std::vector<int64_t> seen, uint64_t seed) {
-  return std::make_shared<MaskedWords>(config, model, words, std::move(seen), seed);
+  if (config.context() == MaskedWordsConfig::IMAGE) {
+    return std::make_shared<WordsOfImage>(config, model, words, std::move(seen), seed);
+  }
+  return std::make_shared<WordsOfReference>(config, model, words, std::move(seen), seed);
 }
 
 }  // namespace muster

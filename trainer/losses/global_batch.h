@@ -47,7 +47,7 @@ struct GlobalBatch {
 };
 
 // A batch whose ranks know how many rows each has, and whose identities and weights are on their way; with `texts`, the
-// rows of features that are (LossObjective::begin()), one for each pair that has terms.
+// rows of features that are (LossObjective::begin()), one for each pair of features with terms over pairs.
 struct GatheringBatch {
   std::vector<int64_t> rows;  // of each rank
   GatheringRows identity;

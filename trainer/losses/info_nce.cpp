@@ -6,6 +6,14 @@
 // Equal codes share n, so rows alone suffice for both directions' sums over positives. With the row probabilities p and
 // the column probabilities q of a pair:
 //                  dL/dx = (w_i (p - y / n) + w_j (q - y / n)) / (2 sum w)
+//
+// With a self-target (N-ITC of TBPS-CLIP, Cao et al., AAAI 2024; github.com/Flame-Chasers/TBPS-CLIP,
+// model/tbps_model.py) the targets are a p* + (1 - a) y / n, p* the anchor's softmax by a teacher, as a constant. The
+// published teacher is the same network at the same weights, run once more without gradient: but for the dropout that
+// it draws anew, p* = p. So no second forward is made, and with H the entropy of p:
+//                  l_i = (1 - a) (LSE - mean of positives) + a H(p_i),   dL/dx = (1 - a) times the above
+// With Z = sum exp(u), M = sum exp(u) u, u = x - max: H = log Z - M / Z.
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -20,6 +28,7 @@ namespace {
 template <typename T>
 struct FoldedRow {
   T sum;
+  T moment;
   T positive;  // sum of positive cosines, each times the sum of both anchors' weights
 };
 
@@ -38,7 +47,7 @@ struct FoldColumns {
   const int32_t* codes;
 };
 
-template <typename T>
+template <bool kMoments, typename T>
 MUSTER_INLINE FoldedRow<T> fold_row_of(const T* __restrict s, int64_t n, const FoldRow<T>& row,
                                        const FoldColumns<T>& columns, const ColumnPartials<T>& partials) {
   const FoldRow<T> r = row;
@@ -46,26 +55,46 @@ MUSTER_INLINE FoldedRow<T> fold_row_of(const T* __restrict s, int64_t n, const F
   const int32_t* __restrict codes = columns.codes;
   const T* __restrict column_max = partials.max;
   T* __restrict column_sum = partials.sum;
+  T* __restrict column_moment = partials.moment;
   T sum = 0;
+  T moment = 0;
   T positive = 0;
-#pragma omp simd reduction(+ : sum, positive)
+#pragma omp simd reduction(+ : sum, moment, positive)
   for (int64_t j = 0; j < n; ++j) {
-    sum += fast_exp(r.scale * (s[j] - r.max));
-    column_sum[j] += fast_exp(r.scale * (s[j] - column_max[j]));
+    const T u = r.scale * (s[j] - r.max);
+    const T column_u = r.scale * (s[j] - column_max[j]);
+    const T e = fast_exp(u);
+    const T column_e = fast_exp(column_u);
+    sum += e;
+    column_sum[j] += column_e;
+    if constexpr (kMoments) {
+      moment += e * u;
+      column_moment[j] += column_e * column_u;
+    }
     positive += codes[j] == r.code ? s[j] * (r.weight + column_weight[j]) : T{0};
   }
-  return {sum, positive};
+  return {sum, moment, positive};
 }
 
 MUSTER_VECTOR_CLONES FoldedRow<float> fold_row(const float* s, int64_t n, const FoldRow<float>& row,
                                                const FoldColumns<float>& columns,
                                                const ColumnPartials<float>& partials) {
-  return fold_row_of(s, n, row, columns, partials);
+  return fold_row_of<false>(s, n, row, columns, partials);
 }
 MUSTER_VECTOR_CLONES FoldedRow<double> fold_row(const double* s, int64_t n, const FoldRow<double>& row,
                                                 const FoldColumns<double>& columns,
                                                 const ColumnPartials<double>& partials) {
-  return fold_row_of(s, n, row, columns, partials);
+  return fold_row_of<false>(s, n, row, columns, partials);
+}
+MUSTER_VECTOR_CLONES FoldedRow<float> fold_row_with_moments(const float* s, int64_t n, const FoldRow<float>& row,
+                                                            const FoldColumns<float>& columns,
+                                                            const ColumnPartials<float>& partials) {
+  return fold_row_of<true>(s, n, row, columns, partials);
+}
+MUSTER_VECTOR_CLONES FoldedRow<double> fold_row_with_moments(const double* s, int64_t n, const FoldRow<double>& row,
+                                                             const FoldColumns<double>& columns,
+                                                             const ColumnPartials<double>& partials) {
+  return fold_row_of<true>(s, n, row, columns, partials);
 }
 
 // One direction's share of a weight is factor * exp(scale * (s - max)).
@@ -121,18 +150,21 @@ MUSTER_VECTOR_CLONES double weigh_row(const double* s, int64_t n, const RowFacto
 template <typename T>
 class InfoNceLoss : public PairLoss<T> {
  public:
-  InfoNceLoss(const InfoNce& config, const LogitParameters& logits)
+  InfoNceLoss(const InfoNce& config, const LogitParameters& logits, double epoch)
       : positives_(config.positives()),
-        scale_(
-            static_cast<double>(static_cast<T>(config.has_temperature() ? 1 / config.temperature() : logits.scale))) {}
+        scale_(static_cast<double>(static_cast<T>(config.has_temperature() ? 1 / config.temperature() : logits.scale))),
+        has_self_target_(config.self_target() > 0),
+        self_target_(config.self_target() * ramp(epoch, config.self_target_ramp_epochs())) {}
 
-  PairNeeds needs() const override { return {1, 1}; }
+  PairNeeds needs() const override { return {1, has_self_target_ ? 2 : 1}; }
 
   void begin(const PairBatch& batch, const ColumnStatistics& columns, const TileShape& shape) override {
     batch_ = &batch;
     groups_ = positives_ == PAIR ? &batch.pairs : &batch.identities;
     softmax_ = std::make_unique<SoftmaxStatistics<T>>(
-        batch, SoftmaxColumns{columns.maxima.at(0), columns.sums.at(0), nullptr}, shape, same_scale(batch, scale_));
+        batch,
+        SoftmaxColumns{columns.maxima.at(0), columns.sums.at(0), has_self_target_ ? columns.sums.at(1) : nullptr},
+        shape, same_scale(batch, scale_));
     positive_.assign(static_cast<size_t>(batch.rows), 0.0);
     softmax_gradient_.assign(static_cast<size_t>(batch.rows), 0.0);
     for (const double weight : batch.weight) weight_.push_back(static_cast<T>(weight));
@@ -145,8 +177,10 @@ class InfoNceLoss : public PairLoss<T> {
       const int64_t row = block.first_row + r;
       const FoldRow<T> anchor{static_cast<T>(scale_), softmax_->row_max(row), weight_[own(row)],
                               groups_->code[own(row)]};
-      const FoldedRow<T> folded = fold_row(block.row(r), block.columns, anchor, columns, partials);
-      softmax_->add_row(row, folded.sum, T{0});
+      const FoldedRow<T> folded = has_self_target_
+                                      ? fold_row_with_moments(block.row(r), block.columns, anchor, columns, partials)
+                                      : fold_row(block.row(r), block.columns, anchor, columns, partials);
+      softmax_->add_row(row, folded.sum, folded.moment);
       positive_[static_cast<size_t>(row)] += static_cast<double>(folded.positive);
     }
   }
@@ -159,7 +193,8 @@ class InfoNceLoss : public PairLoss<T> {
 
   double finish(double weight) override {
     const double anchors = 2.0 * batch_->weight_sum;
-    const double factor = weight * scale_ / anchors;
+    const double given = 1 - self_target_;  // the share of the given targets
+    const double factor = given * weight * scale_ / anchors;
     double value = 0;
     for (int64_t row = 0; row < batch_->rows; ++row) {
       const int64_t column = batch_->offset + row;
@@ -168,7 +203,8 @@ class InfoNceLoss : public PairLoss<T> {
       const double target =
           scale_ * (positive_[static_cast<size_t>(row)] / groups_->count[own(row)] -
                     anchor * (static_cast<double>(softmax_->row_max(row)) + softmax_->column_max(column)));
-      value += anchor * (std::log(softmax_->row_sum(row)) + std::log(softmax_->column_sum(column))) - target;
+      value += given * (anchor * (std::log(softmax_->row_sum(row)) + std::log(softmax_->column_sum(column))) - target);
+      if (has_self_target_) value += self_target_ * anchor * entropies(row, column);
       target_gradient_ += factor * target;
       row_factor_.push_back(static_cast<T>(factor * anchor / softmax_->row_sum(row)));
     }
@@ -230,10 +266,20 @@ class InfoNceLoss : public PairLoss<T> {
   }
 
  private:
+  static double ramp(double epoch, double epochs) { return epochs > 0 ? std::min(1.0, epoch / epochs) : 1.0; }
+
+  // Of the row's softmax and of the column's.
+  double entropies(int64_t row, int64_t column) const {
+    return std::log(softmax_->row_sum(row)) - softmax_->row_moment(row) / softmax_->row_sum(row) +
+           std::log(softmax_->column_sum(column)) - softmax_->column_moment(column) / softmax_->column_sum(column);
+  }
+
   size_t own(int64_t row) const { return static_cast<size_t>(batch_->offset + row); }
 
   Positives positives_;
   double scale_;
+  bool has_self_target_;
+  double self_target_;  // as the ramp has it
   const PairBatch* batch_ = nullptr;
   const Groups* groups_ = nullptr;
   std::unique_ptr<SoftmaxStatistics<T>> softmax_;
@@ -252,6 +298,9 @@ class InfoNceLoss : public PairLoss<T> {
 
 LossTerm describe(const InfoNce& config, const std::string& path, Checks& checks) {
   if (config.has_temperature()) checks.positive(path + ".temperature", config.temperature());
+  checks.require(config.self_target() >= 0 && config.self_target() < 1, path + ".self_target", config.self_target(),
+                 "0 or more, below 1");
+  checks.at_least(0.0, path + ".self_target_ramp_epochs", config.self_target_ramp_epochs());
   LossTerm term = make_loss_term<InfoNceLoss>(config);
   term.uses_logit_scale = !config.has_temperature();
   return term;

@@ -41,6 +41,8 @@ LossTerm describe(const Term& term, const std::string& path, Checks& checks) {
       return describe(term.tal(), field, checks);
     case Term::kNtXent:
       return describe(term.nt_xent(), field, checks);
+    case Term::kCyclic:
+      return describe(term.cyclic(), field, checks);
     case Term::LOSS_NOT_SET:
       break;
   }

@@ -5,13 +5,16 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <type_traits>
 
 #include "launch/checks.h"
+#include "trainer/losses/feature_loss.h"
 #include "trainer/losses/pair_loss.h"
 
 namespace muster {
 
 class Cmpm;
+class Cyclic;
 class InfoNce;
 class NtXent;
 class Sdm;
@@ -26,25 +29,37 @@ struct LogitParameters {
   double bias = 0;
 };
 
+// Of a loss over pairs, made anew for each evaluation, at which training is in `epoch`; or of one of whole matrices.
 struct LossTerm {
   bool uses_logit_scale = false;
   bool uses_logit_bias = false;
-  std::function<std::unique_ptr<PairLoss<float>>(const LogitParameters&)> make_float;
-  std::function<std::unique_ptr<PairLoss<double>>(const LogitParameters&)> make_double;
+  std::function<std::unique_ptr<PairLoss<float>>(const LogitParameters&, double epoch)> make_float;
+  std::function<std::unique_ptr<PairLoss<double>>(const LogitParameters&, double epoch)> make_double;
+  std::shared_ptr<const FeatureLoss> whole;
 };
 
-// A term of the class template Loss, which is made from (Config, LogitParameters).
+// A term of the class template Loss, which is made from (Config, LogitParameters) or, if it changes with the epoch,
+// from (Config, LogitParameters, epoch).
 template <template <typename> class Loss, typename Config>
 LossTerm make_loss_term(const Config& config) {
+  const auto make = [config](auto number, const LogitParameters& logits, double epoch) {
+    using Made = Loss<decltype(number)>;
+    if constexpr (std::is_constructible_v<Made, Config, LogitParameters, double>) {
+      return std::make_unique<Made>(config, logits, epoch);
+    } else {
+      return std::make_unique<Made>(config, logits);
+    }
+  };
   LossTerm term;
-  term.make_float = [config](const LogitParameters& logits) { return std::make_unique<Loss<float>>(config, logits); };
-  term.make_double = [config](const LogitParameters& logits) { return std::make_unique<Loss<double>>(config, logits); };
+  term.make_float = [make](const LogitParameters& logits, double epoch) { return make(float{}, logits, epoch); };
+  term.make_double = [make](const LogitParameters& logits, double epoch) { return make(double{}, logits, epoch); };
   return term;
 }
 
 // One a loss, in its own file. What is impossible goes to `checks`, with `path` in front of the field's name; such a
 // term must not be made.
 LossTerm describe(const Cmpm& config, const std::string& path, Checks& checks);
+LossTerm describe(const Cyclic& config, const std::string& path, Checks& checks);
 LossTerm describe(const InfoNce& config, const std::string& path, Checks& checks);
 LossTerm describe(const NtXent& config, const std::string& path, Checks& checks);
 LossTerm describe(const Sdm& config, const std::string& path, Checks& checks);

@@ -137,17 +137,20 @@ class LossObjective::Impl {
     for (const PairTerms& terms : by_pair) widths.push_back(texts.pairs[terms.pair].text.size(1));
     GatheringBatch gathering = start_batch(labels, widths, communicator);
     for (const PairTerms& terms : by_pair) {
+      if (terms.terms.empty()) continue;
       const at::Tensor text = texts.pairs[terms.pair].text.contiguous();
       gathering.texts.emplace_back(text, gathering.rows, communicator, "loss.text");
     }
     return gathering;
   }
 
-  LossResult evaluate(const Features& local, GatheringBatch& gathering, Communicator& communicator) const {
+  LossResult evaluate(const Features& local, const Progress& progress, GatheringBatch& gathering,
+                      Communicator& communicator) const {
     const at::NoGradGuard no_grad;
     check_images(local);
-    return local.pairs.front().image.scalar_type() == at::kDouble ? evaluate_as<double>(local, gathering, communicator)
-                                                                  : evaluate_as<float>(local, gathering, communicator);
+    return local.pairs.front().image.scalar_type() == at::kDouble
+               ? evaluate_as<double>(local, progress, gathering, communicator)
+               : evaluate_as<float>(local, progress, gathering, communicator);
   }
 
   bool uses_logit_bias() const { return any_uses(&LossTerm::uses_logit_bias); }
@@ -158,10 +161,11 @@ class LossObjective::Impl {
   const std::vector<std::string>& names() const { return names_; }
 
  private:
-  // The terms on one pair of the features.
+  // The terms on one pair of the features: those over pairs of an image and a text, and those of whole matrices.
   struct PairTerms {
     size_t pair;
     std::vector<size_t> terms;
+    std::vector<size_t> whole;
   };
 
   bool any_uses(bool LossTerm::*number) const {
@@ -176,14 +180,14 @@ class LossObjective::Impl {
     std::vector<std::string> names;
     std::vector<bool> found(terms_.size(), false);
     for (size_t pair = 0; pair < local.pairs.size(); ++pair) {
-      by_pair.push_back({pair, {}});
+      by_pair.push_back({pair, {}, {}});
       names.push_back(local.pairs[pair].name);
       for (size_t i = 0; i < terms_.size(); ++i) {
         if (config_of(i).pair() != names.back()) continue;
-        by_pair.back().terms.push_back(i);
+        (terms_[i].whole ? by_pair.back().whole : by_pair.back().terms).push_back(i);
         found[i] = true;
       }
-      if (by_pair.back().terms.empty()) by_pair.pop_back();
+      if (by_pair.back().terms.empty() && by_pair.back().whole.empty()) by_pair.pop_back();
     }
     for (size_t i = 0; i < terms_.size(); ++i) {
       if (found[i]) continue;
@@ -194,24 +198,34 @@ class LossObjective::Impl {
   }
 
   template <typename T>
-  LossResult evaluate_as(const Features& local, GatheringBatch& gathering, Communicator& communicator) const {
+  LossResult evaluate_as(const Features& local, const Progress& progress, GatheringBatch& gathering,
+                         Communicator& communicator) const {
     const std::vector<PairTerms> by_pair = terms_by_pair(local);
     LossResult result;
     result.terms.resize(terms_.size());
     for (const FeaturePair& pair : local.pairs) result.gradient.pairs.push_back({pair.name, {}, {}});
     GlobalBatch global = finish_batch(gathering, communicator.rank());
     ParameterShares shares;
-    for (size_t i = 0; i < by_pair.size(); ++i) {
-      const at::Tensor columns = gathering.texts[i].wait();
-      evaluate_pair<T>(local.pairs[by_pair[i].pair].image, columns, by_pair[i], global, communicator, result, shares);
+    auto texts = gathering.texts.begin();
+    for (const PairTerms& pair : by_pair) {
+      if (pair.terms.empty()) continue;
+      const at::Tensor columns = (texts++)->wait();
+      evaluate_pair<T>(local.pairs[pair.pair].image, columns, pair, progress, global, communicator, result, shares);
     }
-    for (size_t i = 0; i < terms_.size(); ++i) result.value += config_of(i).weight() * result.terms[i];
     for (size_t i = 0; i < local.pairs.size(); ++i) {
       FeaturePair& gradient = result.gradient.pairs[i];
       if (gradient.image.defined()) continue;
       gradient.image = at::zeros_like(local.pairs[i].image);
       gradient.text = at::zeros_like(local.pairs[i].text);
     }
+    for (const PairTerms& pair : by_pair) {
+      for (const size_t term : pair.whole) {
+        result.terms[term] =
+            terms_[term].whole->evaluate(local.pairs[pair.pair], global.batch, config_of(term).weight(),
+                                         result.gradient.pairs[pair.pair], communicator);
+      }
+    }
+    for (size_t i = 0; i < terms_.size(); ++i) result.value += config_of(i).weight() * result.terms[i];
     for (const auto& [number, share] : {std::pair{&log_scale_, shares.log_scale}, {&logit_bias_, shares.bias}}) {
       if (number->leaf().defined()) result.parameter_grads.push_back(at::scalar_tensor(share, at::kDouble));
     }
@@ -224,16 +238,17 @@ class LossObjective::Impl {
   };
 
   template <typename T>
-  void evaluate_pair(const at::Tensor& image, const at::Tensor& columns, const PairTerms& pair, GlobalBatch& global,
-                     Communicator& communicator, LossResult& result, ParameterShares& shares) const {
+  void evaluate_pair(const at::Tensor& image, const at::Tensor& columns, const PairTerms& pair,
+                     const Progress& progress, GlobalBatch& global, Communicator& communicator, LossResult& result,
+                     ParameterShares& shares) const {
     const LogitParameters logits{std::exp(log_scale_.value()), logit_bias_.value()};
     PairLosses<T> losses;
     std::vector<double> weights;
     for (const size_t term : pair.terms) {
       if constexpr (std::is_same_v<T, float>) {
-        losses.push_back(terms_[term].make_float(logits));
+        losses.push_back(terms_[term].make_float(logits, progress.epoch));
       } else {
-        losses.push_back(terms_[term].make_double(logits));
+        losses.push_back(terms_[term].make_double(logits, progress.epoch));
       }
       weights.push_back(config_of(term).weight());
     }
@@ -275,9 +290,9 @@ GatheringBatch LossObjective::begin(const Features& texts, const Labels& labels,
   return impl_->begin(texts, labels, communicator);
 }
 
-LossResult LossObjective::evaluate(const Features& local, const Labels&, const Progress&, GatheringBatch gathering,
-                                   Communicator& communicator) {
-  return impl_->evaluate(local, gathering, communicator);
+LossResult LossObjective::evaluate(const Features& local, const Labels&, const Progress& progress,
+                                   GatheringBatch gathering, Communicator& communicator) {
+  return impl_->evaluate(local, progress, gathering, communicator);
 }
 
 const std::vector<std::pair<std::string, at::Tensor>>& LossObjective::parameters() const {

@@ -48,7 +48,8 @@ class LossObjective {
 
   // Collective: every rank calls it with its rows, in rank order of the global batch. Numbers of rows may differ, and
   // be zero. Each term takes the pair of features that it names; a pair that no term names gets a gradient of 0. The
-  // terms of one pair cost four matrix products together. ConfigError, before any exchange, if a term's pair is not
+  // terms of one pair cost four matrix products together, those of whole matrices (feature_loss.h) their own. Terms
+  // with a ramp take the epoch of `progress`. ConfigError, before any exchange, if a term's pair is not
   // among the features; DataError if no rank has a row or a sample's weight is impossible; CommError if ranks differ in
   // the features' widths or in whether there are weights.
   LossResult evaluate(const Features& local, const Labels& labels, const Progress& progress,
