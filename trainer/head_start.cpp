@@ -57,29 +57,28 @@ int64_t count_heads(const HeadsConfig& config) {
 }
 
 Heads make_heads(const RunSettings& settings, const TrainingStores& stores, const Tokenizer& tokenizer) {
-  Heads heads;
+  HeadData data;
+  data.words = tokenizer.ordinary();
   const MaskedWordsConfig& words = settings.heads.masked_words();
-  if (words.weight() > 0) {
-    std::vector<int64_t> seen;
-    if (words.output() == MaskedWordsConfig::SEEN) seen = seen_words(settings, stores, tokenizer);
-    heads.push_back(
-        make_masked_words(words, settings.model, tokenizer.ordinary(), std::move(seen), settings.train.seed()));
+  if (words.weight() > 0 && words.output() == MaskedWordsConfig::SEEN) {
+    data.seen = seen_words(settings, stores, tokenizer);
   }
-  std::vector<int64_t> identities;
-  if (settings.heads.identity_classifier().weight() > 0) identities = SampleList(stores, settings.data).identities();
-  for (auto& head : make_heads_without_references(settings, identities)) heads.push_back(std::move(head));
-  return heads;
+  if (settings.heads.identity_classifier().weight() > 0) {
+    data.identities = SampleList(stores, settings.data).identities();
+  }
+  return make_heads(settings, data);
 }
 
-Heads make_heads_without_references(const RunSettings& settings, const std::vector<int64_t>& identities) {
+Heads make_heads(const RunSettings& settings, const HeadData& data) {
   Heads heads;
+  const uint64_t seed = settings.train.seed();
+  const MaskedWordsConfig& words = settings.heads.masked_words();
+  if (words.weight() > 0) heads.push_back(make_masked_words(words, settings.model, data.words, data.seen, seed));
   const ImageRestorationConfig& restoration = settings.heads.image_restoration();
-  if (restoration.weight() > 0) {
-    heads.push_back(make_image_restoration(restoration, settings.model, settings.train.seed()));
-  }
+  if (restoration.weight() > 0) heads.push_back(make_image_restoration(restoration, settings.model, seed));
   const IdentityClassifierConfig& classifier = settings.heads.identity_classifier();
   if (classifier.weight() > 0) {
-    heads.push_back(make_identity_classifier(classifier, settings.model, identities, settings.train.seed()));
+    heads.push_back(make_identity_classifier(classifier, settings.model, data.identities, seed));
   }
   return heads;
 }

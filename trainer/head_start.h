@@ -21,7 +21,14 @@ int64_t count_heads(const HeadsConfig& config);
 // only words that are seen. DataError: no caption has a word.
 Heads make_heads(const RunSettings& settings, const TrainingStores& stores, const Tokenizer& tokenizer);
 
-// The same without those that need references; `identities`: all that batches hold, ascending.
-Heads make_heads_without_references(const RunSettings& settings, const std::vector<int64_t>& identities);
+// What heads are made from beside the settings.
+struct HeadData {
+  std::vector<int64_t> identities;  // all that batches hold, ascending
+  Tokenizer::Ordinary words;
+  std::vector<int64_t> seen;  // ascending, where a head predicts only words that are seen
+};
+
+// The same from these.
+Heads make_heads(const RunSettings& settings, const HeadData& data);
 
 }  // namespace muster

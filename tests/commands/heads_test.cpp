@@ -11,6 +11,7 @@
 namespace muster {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -48,6 +49,16 @@ TEST_F(HeadsCommand, TheRunIsEvaluatedRefinedAndStartedFrom) {
   output_of(train("after", {"train.init.run=" + (folder_ / "words")}));
   // The preset's group for heads may stay where there are none.
   output_of(train("without", {"train.optimizer.group=[{ name: \"heads.*\" rate_multiplier: 5 }]"}));
+}
+
+// IRRA's: no references are kept.
+TEST_F(HeadsCommand, WordsOfTheImageAreTrainedWithoutReferences) {
+  const std::vector<std::string> settings = {"heads.masked_words={ weight: 1 context: IMAGE blocks: 2 output: ALL }",
+                                             "heads.identity_classifier.weight=1"};
+  const std::string trained = output_of(train("irra", settings));
+  EXPECT_THAT(trained, AllOf(HasSubstr("masked_words "), HasSubstr("identity_classifier ")));
+  EXPECT_THAT(output_of(train("irra", settings)), HasSubstr("continuing"));
+  output_of({muster_program(), "eval", "--run", folder_ / "irra", "--data", store(), "--split", "test"});
 }
 
 // The restored images are in the report, and nothing else needs what SEN's heads have learned.
@@ -113,6 +124,10 @@ TEST_F(HeadsCommand, BenchSaysWhatHeadsAdd) {
   EXPECT_GE(std::stod(added[1]), 100 * heads / (1 - heads) - 0.1);
   EXPECT_LE(std::stod(added[1]), 100 * heads / (1 - heads) + 20);
 
+  EXPECT_THAT(bench({"heads.masked_words={ weight: 1 context: IMAGE output: ALL attend_padding: true }",
+                     "heads.identity_classifier.weight=1",
+                     "train.optimizer.group=[{ name: \"heads.masked_words.*\" rate_multiplier: 5 }]"}),
+              AllOf(HasSubstr("heads add"), Not(HasSubstr("without references"))));
   EXPECT_THAT(bench({"references.fusion_weight=1", "heads.masked_words.weight=1"}),
               HasSubstr("without references and the heads that need them"));
 }

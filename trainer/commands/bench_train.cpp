@@ -27,6 +27,7 @@
 #include "trainer/commands/stopwatch.h"
 #include "trainer/device.h"
 #include "trainer/device_memory.h"
+#include "trainer/head_cost.h"
 #include "trainer/head_start.h"
 #include "trainer/heads/head_losses.h"
 #include "trainer/host_memory.h"
@@ -81,19 +82,24 @@ double sum_over_ranks(double value, Communicator& communicator) {
   return sum.item<double>();
 }
 
-std::vector<int64_t> identities_of(int64_t rows, int ranks) {
-  std::vector<int64_t> identities(static_cast<size_t>(rows * ranks));
-  std::iota(identities.begin(), identities.end(), 0);
-  return identities;
+// Identities and words of such batches; all words are seen.
+HeadData head_data(const ModelConfig& model, int64_t rows, int ranks) {
+  HeadData data;
+  data.identities.resize(static_cast<size_t>(rows * ranks));
+  std::iota(data.identities.begin(), data.identities.end(), 0);
+  const int64_t mask = model.text().vocabulary() - 3;  // as CLIP's: before start and end
+  data.words = {1, mask, mask};
+  data.seen.resize(static_cast<size_t>(mask - 1));
+  std::iota(data.seen.begin(), data.seen.end(), 1);
+  return data;
 }
 
 // What a run has on one rank, without data and references.
 class Replica {
  public:
-  Replica(const RunSettings& settings, const std::vector<int64_t>& identities, Communicator& communicator,
-          at::Device device)
+  Replica(const RunSettings& settings, const HeadData& data, Communicator& communicator, at::Device device)
       : model_(make_model(settings.model, settings.train.seed())),
-        heads_(make_heads_without_references(settings, identities)),
+        heads_(make_heads(settings, data)),
         objective_(settings.objective, loss_device(device, settings.train.precision() == TrainConfig::BF16)),
         trainable_(on_device(device, settings.train.optimizer())),
         optimizer_(trainable_, settings.train.optimizer(), model_->layers_above()),
@@ -183,12 +189,13 @@ void bench_train(const BenchTrainArguments& arguments, Process& process) {
   job.settings = to_settings(config);
   job.settings.train.set_global_batch(arguments.batch * process.world_size());
   const bool leaves_out = heads_need_references(job.settings.heads) || keeps_references(job.settings.references);
-  job.settings.heads.clear_masked_words();
+  if (heads_need_references(job.settings.heads)) job.settings.heads.clear_masked_words();
   job.settings.references.Clear();
   job.world = process.world_size();
   job.caption_tokens = caption_tokens(config.model(), arguments);
-  const std::vector<int64_t> identities = identities_of(arguments.batch, process.world_size());
-  Replica replica(job.settings, identities, *communicator, device);
+  job.masked_words = expected_masked_words(job.settings.heads.masked_words(), job.caption_tokens);
+  const HeadData drawn = head_data(config.model(), arguments.batch, process.world_size());
+  Replica replica(job.settings, drawn, *communicator, device);
   job.head_parameters = replica.head_parameters();
   Batch batch = draw_batch(config.model(), arguments.batch, job.caption_tokens, process.rank());
   batch.images = batch.images.to(device);
@@ -212,7 +219,7 @@ void bench_train(const BenchTrainArguments& arguments, Process& process) {
   const std::string memory = describe_device_memory(device);
   std::optional<Replica> other;
   if (!job.head_parameters.empty()) {
-    other.emplace(bare.settings, identities, *communicator, device);
+    other.emplace(bare.settings, drawn, *communicator, device);
     for (int i = 0; i < kWarmUp; ++i) take_step(*other, warm_up);
   }
   for (int i = 0; i < arguments.steps; ++i) {
