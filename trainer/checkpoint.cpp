@@ -13,7 +13,6 @@
 #include "dataloader/formats/atomic_file.h"
 #include "launch/error.h"
 #include "launch/log.h"
-#include "trainer/checkpoint_layout.h"
 
 namespace muster {
 namespace {
@@ -103,6 +102,10 @@ void CheckpointStore::save_async(const Snapshot& live) {
   writing_ = std::async(std::launch::async, [this] { write(); });
 }
 
+bool CheckpointStore::is_writing() const {
+  return writing_.valid() && writing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready;
+}
+
 void CheckpointStore::wait() {
   if (writing_.valid()) writing_.get();
 }
@@ -127,6 +130,12 @@ void CheckpointStore::write() {
   } catch (const DataError& error) {
     throw DataError(fmt::format("the checkpoint of step {} could not be saved: {}; {}", copy_.state.step(),
                                 error.what(), what_is_left(checkpoints_)));
+  }
+  try {
+    name_latest(checkpoints_, copy_.state.step());
+  } catch (const DataError& error) {
+    log_warning(fmt::format("the checkpoint of step {} is saved, but LATEST does not name it: {}", copy_.state.step(),
+                            error.what()));
   }
   try {
     remove_old();
@@ -156,7 +165,7 @@ std::optional<Snapshot> CheckpointStore::load_newest() {
   const std::vector<CheckpointFolder> folders = candidates(checkpoints_);
   for (const CheckpointFolder& folder : folders) {
     try {
-      Snapshot snapshot = read_checkpoint(checkpoints_ + "/" + folder.name);
+      Snapshot snapshot = read(folder);
       if (snapshot.state.has_best_step()) protect_best(snapshot.state.best_step());
       warn_if_latest_is_absent(checkpoints_, folders.front().step, folder.name);
       return snapshot;
@@ -172,11 +181,30 @@ std::optional<Snapshot> CheckpointStore::load_newest() {
                   folders.size(), checkpoints_));
 }
 
+// Under another step's name it would be found again after every newer one.
+Snapshot CheckpointStore::read(const CheckpointFolder& folder) const {
+  const std::string path = checkpoints_ + "/" + folder.name;
+  Snapshot snapshot = read_checkpoint(path);
+  if (snapshot.state.step() == folder.step) return snapshot;
+  throw DataError(fmt::format("{} holds the checkpoint of step {}", path, snapshot.state.step()));
+}
+
+std::optional<std::string> CheckpointStore::newest_config(const std::string& run_dir) {
+  const std::string checkpoints = run_dir + "/checkpoints";
+  for (const CheckpointFolder& folder : candidates(checkpoints)) {
+    try {
+      return read_checkpoint_config(checkpoints + "/" + folder.name);
+    } catch (const DataError&) {  // load_newest() will say so
+    }
+  }
+  return std::nullopt;
+}
+
 Snapshot CheckpointStore::load(int64_t step) {
   wait();
   std::string steps;
   for (const CheckpointFolder& folder : candidates(checkpoints_)) {
-    if (folder.step == step) return read_checkpoint(checkpoints_ + "/" + folder.name);
+    if (folder.step == step) return read(folder);
     steps += (steps.empty() ? "" : ", ") + std::to_string(folder.step);
   }
   throw DataError(

@@ -13,6 +13,7 @@
 
 #include "launch/trace.h"
 #include "trainer/checkpoint_files.h"
+#include "trainer/checkpoint_layout.h"
 
 namespace muster {
 
@@ -35,12 +36,17 @@ class CheckpointStore {
   // folder of this step's checkpoint and returns its path. DataError as save_async().
   std::string prepare(int64_t step);
 
+  bool is_writing() const;
+
   // Until the running write, if any, is on disk. DataError: it failed; the checkpoints before it are untouched.
   void wait();
 
   // The newest whole checkpoint, verified byte for byte; nullopt if there never was one. Each damaged one is reported
   // in one log_warning line and passed over. DataError: there are checkpoints, and all of them are damaged.
   std::optional<Snapshot> load_newest();
+
+  // The config's text of the newest checkpoint whose config is whole; nullopt if there is none. Says nothing.
+  static std::optional<std::string> newest_config(const std::string& run_dir);
 
   // The checkpoint of this step. DataError: missing (it names those that are there) or damaged.
   Snapshot load(int64_t step);
@@ -52,6 +58,7 @@ class CheckpointStore {
   double last_copy_seconds() const { return last_copy_seconds_; }
 
  private:
+  Snapshot read(const CheckpointFolder& folder) const;
   void write();
   void remove_old();
   void remove_leftovers_once();

@@ -27,15 +27,21 @@ struct Snapshot {
 // Makes the empty folder that write_checkpoint() will fill, for files that are put there before; returns its path.
 std::string prepare_checkpoint(const std::string& checkpoints, int64_t step);
 
-// Writes `checkpoints`/step_N (N = snapshot.state.step()) and LATEST. Files and folders are synced before the rename
+// Writes `checkpoints`/step_N (N = snapshot.state.step()). Files and folders are synced before the rename
 // that makes the checkpoint exist; on any failure what stood there before stands, and the partial folder is gone. A
 // checkpoint of the same step steps aside (.replaced) until remove_leftovers(). DataError with the path and the
 // system's reason.
 void write_checkpoint(const std::string& checkpoints, const Snapshot& snapshot);
 
-// Reads a folder whole, after comparing every byte with its manifest's hashes. DataError saying what is missing,
-// damaged or newer than this program.
+// Replaces LATEST, for people and scripts: no reader needs it. DataError.
+void name_latest(const std::string& checkpoints, int64_t step);
+
+// Reads a folder whole. Every byte of it, as it was read, has its manifest's hash; sizes are compared before memory is
+// taken. DataError saying what is missing, damaged or newer than this program.
 Snapshot read_checkpoint(const std::string& folder);
+
+// The config's text alone, checked in the same way.
+std::string read_checkpoint_config(const std::string& folder);
 
 // Deletes `checkpoints`/`name` so that a half-deleted folder never passes for a checkpoint.
 void remove_checkpoint(const std::string& checkpoints, const std::string& name);

@@ -8,13 +8,13 @@
 #include <string_view>
 #include <system_error>
 
+#include "dataloader/formats/file.h"
 #include "launch/error.h"
 
 namespace muster {
 namespace {
 
 constexpr std::string_view kPrefix = "step_";
-constexpr size_t kDigits = 10;
 
 }  // namespace
 
@@ -26,9 +26,8 @@ std::optional<int64_t> step_of(const std::string& name, const std::string& suffi
   if (name.compare(0, kPrefix.size(), kPrefix) != 0) return std::nullopt;
   int64_t step = 0;
   const char* const digits = name.data() + kPrefix.size();
-  const auto [end, failure] = std::from_chars(digits, name.data() + name.size(), step);
-  const bool is_number = failure == std::errc() && step >= 0 && static_cast<size_t>(end - digits) >= kDigits;
-  if (!is_number || name.substr(static_cast<size_t>(end - name.data())) != suffix) return std::nullopt;
+  const std::errc failure = std::from_chars(digits, name.data() + name.size(), step).ec;
+  if (failure != std::errc() || step < 0 || name != checkpoint_name(step) + suffix) return std::nullopt;
   return step;
 }
 
@@ -39,9 +38,10 @@ std::vector<CheckpointFolder> list_checkpoints(const std::string& checkpoints, c
   std::filesystem::directory_iterator entry(checkpoints, error);
   for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
     const std::string name = entry->path().filename();
-    if (const auto step = step_of(name, suffix)) folders.push_back({*step, name});
+    const auto step = step_of(name, suffix);
+    if (step && is_folder(entry->path())) folders.push_back({*step, name});
   }
-  if (error) throw DataError(fmt::format("cannot list {}: {}", checkpoints, error.message()));
+  if (error) throw DataError(fmt::format("cannot list {}: {}; give another --run, or make it a folder that can be read", checkpoints, error.message()));
   std::sort(folders.begin(), folders.end(), [](const auto& a, const auto& b) { return a.step > b.step; });
   return folders;
 }

@@ -40,7 +40,8 @@ struct CheckpointFolder {
   std::string name;  // with its suffix
 };
 
-// The folders of `suffix` ("" for whole checkpoints), newest first. Empty if the folder is not there. DataError: it
+// The folders of `suffix` ("" for whole checkpoints), newest first; whatever else lies there is passed over. Empty if
+// the folder is not there. DataError: it
 // cannot be listed.
 std::vector<CheckpointFolder> list_checkpoints(const std::string& checkpoints, const std::string& suffix);
 

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <filesystem>
+#include <iterator>
 #include <string>
 #include <string_view>
-#include <system_error>
 
 #include "dataloader/formats/atomic_file.h"
+#include "dataloader/formats/file.h"
 #include "dataloader/formats/hashes.h"
 #include "launch/error.h"
 #include "trainer/checkpoint.pb.h"
@@ -48,42 +48,82 @@ CheckpointManifest read_manifest(const std::string& path) {
   return manifest;
 }
 
-bool lists(const CheckpointManifest& manifest, std::string_view name) {
-  return std::any_of(manifest.file().begin(), manifest.file().end(),
-                     [&](const auto& file) { return file.name() == name; });
-}
+constexpr std::string_view kNeeded[] = {kModelFile, kOptimizerFile, kStateFile, kConfigFile};
+constexpr std::string_view kOptional[] = {kEmaFile, kReferencesFile};
 
-void verify(const std::string& folder, const CheckpointManifest& manifest) {
-  for (const CheckpointManifest::File& file : manifest.file()) {
-    const std::string path = folder + "/" + file.name();
-    std::error_code error;
-    const auto bytes = static_cast<int64_t>(std::filesystem::file_size(path, error));
-    if (error) throw DataError(path + ": " + error.message());
-    if (bytes != file.bytes()) {
-      throw DataError(fmt::format("{} has {} bytes, its manifest says {}", path, bytes, file.bytes()));
+// A manifest, and the files beside it that must be as it says.
+class ListedFiles {
+ public:
+  explicit ListedFiles(const std::string& folder) : folder_(folder), manifest_(read_manifest(path_of(kManifestFile))) {
+    for (const std::string_view name : kNeeded) {
+      if (!has(name)) throw DataError(fmt::format("{} lists no {}", path_of(kManifestFile), name));
     }
-    if (xxh3_128_hex_of_file(path) != file.xxh3_128()) throw DataError(path + " does not have its manifest's hash");
+    for (const CheckpointManifest::File& file : manifest_.file()) {
+      const auto is_it = [&](std::string_view name) { return name == file.name(); };
+      const bool known = std::any_of(std::begin(kNeeded), std::end(kNeeded), is_it) ||
+                         std::any_of(std::begin(kOptional), std::end(kOptional), is_it);
+      if (!known || &find(file.name()) != &file) {
+        throw DataError(path_of(kManifestFile) + " lists a file twice, or one that is not a checkpoint's");
+      }
+      const auto bytes = static_cast<int64_t>(InputFile(path_of(file.name())).size());
+      if (bytes != file.bytes()) {
+        throw DataError(
+            fmt::format("{} has {} bytes, its manifest says {}", path_of(file.name()), bytes, file.bytes()));
+      }
+    }
   }
-  for (const std::string_view name : {kModelFile, kOptimizerFile, kStateFile, kConfigFile}) {
-    if (!lists(manifest, name)) throw DataError(fmt::format("{}/{} lists no {}", folder, kManifestFile, name));
+
+  int64_t step() const { return manifest_.step(); }
+  std::string path_of(std::string_view name) const { return fmt::format("{}/{}", folder_, name); }
+  bool has(std::string_view name) const {
+    return std::any_of(manifest_.file().begin(), manifest_.file().end(),
+                       [&](const auto& file) { return file.name() == name; });
   }
-}
+
+  NamedTensors tensors(std::string_view name) const { return read_safetensors(path_of(name), find(name).xxh3_128()); }
+  std::string text(std::string_view name) const {
+    std::string text = read_file(path_of(name), kMaxTextBytes);
+    check(name, xxh3_128_hex(text.data(), text.size()));
+    return text;
+  }
+  // The path of a file that is read later.
+  std::string checked_path(std::string_view name) const {
+    check(name, xxh3_128_hex_of_file(path_of(name)));
+    return path_of(name);
+  }
+
+ private:
+  const CheckpointManifest::File& find(std::string_view name) const {
+    return *std::find_if(manifest_.file().begin(), manifest_.file().end(),
+                         [&](const auto& file) { return file.name() == name; });
+  }
+  void check(std::string_view name, const std::string& hash) const {
+    if (hash != find(name).xxh3_128()) throw DataError(path_of(name) + " does not have its manifest's hash");
+  }
+
+  std::string folder_;
+  CheckpointManifest manifest_;
+};
 
 }  // namespace
 
 Snapshot read_checkpoint(const std::string& folder) {
-  const CheckpointManifest manifest = read_manifest(folder + "/" + kManifestFile);
-  verify(folder, manifest);
+  const ListedFiles files(folder);
   Snapshot snapshot;
-  snapshot.model = read_safetensors(folder + "/" + kModelFile);
-  snapshot.optimizer = read_safetensors(folder + "/" + kOptimizerFile);
-  if (lists(manifest, kEmaFile)) snapshot.ema = read_safetensors(folder + "/" + kEmaFile);
-  if (lists(manifest, kReferencesFile)) snapshot.references_file = folder + "/" + kReferencesFile;
-  const std::string state_path = folder + "/" + kStateFile;
-  snapshot.state = parse<TrainState>(read_file(state_path, kMaxTextBytes), state_path);
-  snapshot.config = read_file(folder + "/" + kConfigFile, kMaxTextBytes);
-  if (snapshot.state.step() != manifest.step()) throw DataError(state_path + " is of another step than its manifest");
+  snapshot.state = parse<TrainState>(files.text(kStateFile), files.path_of(kStateFile));
+  if (snapshot.state.step() != files.step()) {
+    throw DataError(files.path_of(kStateFile) + " is of another step than its manifest");
+  }
+  snapshot.config = files.text(kConfigFile);
+  snapshot.model = files.tensors(kModelFile);
+  snapshot.optimizer = files.tensors(kOptimizerFile);
+  if (files.has(kEmaFile)) snapshot.ema = files.tensors(kEmaFile);
+  if (files.has(kReferencesFile)) snapshot.references_file = files.checked_path(kReferencesFile);
   return snapshot;
+}
+
+std::string read_checkpoint_config(const std::string& folder) {
+  return ListedFiles(folder).text(kConfigFile);
 }
 
 }  // namespace muster

@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <string>
 #include <system_error>
-#include <vector>
 
 #include "dataloader/formats/atomic_file.h"
+#include "dataloader/formats/file.h"
 #include "dataloader/formats/hashes.h"
 #include "launch/error.h"
 #include "trainer/checkpoint.pb.h"
@@ -47,35 +47,37 @@ std::string to_text(const google::protobuf::Message& message) {
   return text;
 }
 
-std::string manifest_text(const std::string& folder, const Snapshot& snapshot) {
+// Each write syncs the file and then the folder. The hashes are of what was in memory, so that a disk that keeps other
+// bytes is found out; only of the references that the ranks have put there are they of the file.
+void write_files(const std::string& folder, const Snapshot& snapshot) {
   CheckpointManifest manifest;
   manifest.set_format(kCheckpointFormat);
   manifest.set_step(snapshot.state.step());
-  std::vector<const char*> names = {kModelFile, kOptimizerFile, kStateFile, kConfigFile};
-  if (!snapshot.ema.empty()) names.push_back(kEmaFile);
-  if (snapshot.references_in_place || !snapshot.references.empty()) names.push_back(kReferencesFile);
-  for (const char* name : names) {
+  const auto list = [&](const char* name, const WrittenFile& written) {
     CheckpointManifest::File& file = *manifest.add_file();
-    const std::string path = folder + "/" + name;
-    std::error_code error;
     file.set_name(name);
-    file.set_bytes(static_cast<int64_t>(fs::file_size(path, error)));
-    check(error, "read the size of", path);
-    file.set_xxh3_128(xxh3_128_hex_of_file(path));
+    file.set_bytes(static_cast<int64_t>(written.bytes));
+    file.set_xxh3_128(written.xxh3_128);
+  };
+  const auto write_tensors = [&](const char* name, const NamedTensors& tensors) {
+    list(name, write_safetensors(folder + "/" + name, tensors));
+  };
+  const auto write_text = [&](const char* name, const std::string& text) {
+    list(name, write_file_atomically(folder + "/" + name, text));
+  };
+  write_tensors(kModelFile, snapshot.model);
+  write_tensors(kOptimizerFile, snapshot.optimizer);
+  write_text(kStateFile, to_text(snapshot.state));
+  write_text(kConfigFile, snapshot.config);
+  if (!snapshot.ema.empty()) write_tensors(kEmaFile, snapshot.ema);
+  if (!snapshot.references.empty()) write_tensors(kReferencesFile, snapshot.references);
+  if (snapshot.references_in_place) {
+    const InputFile file(folder + "/" + kReferencesFile);
+    list(kReferencesFile, {file.size(), xxh3_128_hex_of_ranges(file, {{0, file.size()}})});
   }
   const std::string text = to_text(manifest);
-  return text + fmt::format("hash: \"{}\"\n", xxh3_128_hex(text.data(), text.size()));
-}
-
-// Each write syncs the file and then the folder.
-void write_files(const std::string& folder, const Snapshot& snapshot) {
-  write_safetensors(folder + "/" + kModelFile, snapshot.model);
-  write_safetensors(folder + "/" + kOptimizerFile, snapshot.optimizer);
-  if (!snapshot.ema.empty()) write_safetensors(folder + "/" + kEmaFile, snapshot.ema);
-  if (!snapshot.references.empty()) write_safetensors(folder + "/" + kReferencesFile, snapshot.references);
-  write_file_atomically(folder + "/" + kStateFile, to_text(snapshot.state));
-  write_file_atomically(folder + "/" + kConfigFile, snapshot.config);
-  write_file_atomically(folder + "/" + kManifestFile, manifest_text(folder, snapshot));
+  write_file_atomically(folder + "/" + kManifestFile,
+                        text + fmt::format("hash: \"{}\"\n", xxh3_128_hex(text.data(), text.size())));
 }
 
 // A folder cannot be renamed over another that holds files: the old one steps aside first, and is found under its other
@@ -121,7 +123,10 @@ void write_checkpoint(const std::string& checkpoints, const Snapshot& snapshot) 
     throw;
   }
   fsync_folder(checkpoints);
-  write_file_atomically(checkpoints + "/" + kLatestFile, name + "\n");
+}
+
+void name_latest(const std::string& checkpoints, int64_t step) {
+  write_file_atomically(checkpoints + "/" + kLatestFile, checkpoint_name(step) + "\n");
 }
 
 void remove_checkpoint(const std::string& checkpoints, const std::string& name) {

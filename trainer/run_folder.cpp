@@ -39,7 +39,7 @@ std::string evaluations_path(const std::string& run_dir) {
 
 bool holds_run(const std::string& run_dir) {
   std::error_code error;
-  return fs::exists(config_path(run_dir), error) || error;
+  return fs::exists(config_path(run_dir), error) || error || fs::exists(run_dir + "/checkpoints", error) || error;
 }
 
 void check_continues(const std::string& run_dir, const std::string& there, const std::string& here) {
@@ -63,17 +63,22 @@ void check_continues(const std::string& run_dir, const std::string& there, const
   }
 }
 
-void open_run_folder(const std::string& run_dir, const std::string& config) {
+void make_run_folder(const std::string& run_dir) {
   std::error_code error;
   fs::create_directories(run_dir, error);
   if (error) throw DataError(fmt::format("{}: cannot make the run folder: {}", run_dir, error.message()));
+}
+
+void write_run_config(const std::string& run_dir, const std::string& config) {
   write_file_atomically(config_path(run_dir), config);
 }
 
 RunFolderLock::RunFolderLock(const std::string& run_dir) {
   const std::string path = run_dir + "/lock";
   descriptor_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor_ < 0) throw DataError(fmt::format("cannot open {}: {}", path, std::strerror(errno)));
+  if (descriptor_ < 0) {
+    throw DataError(fmt::format("cannot open {}: {}; give a --run that may be written", path, std::strerror(errno)));
+  }
   if (flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
   const int reason = errno;
   close(descriptor_);

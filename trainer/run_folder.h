@@ -13,7 +13,7 @@ std::string config_path(const std::string& run_dir);
 std::string report_path(const std::string& run_dir);
 std::string evaluations_path(const std::string& run_dir);
 
-// Whether a run is there; true too where that cannot be told, so that reading it says why.
+// Whether a run is there, its config or checkpoints; true too where that cannot be told, so that reading it says why.
 bool holds_run(const std::string& run_dir);
 
 // Checks that a config continues the run that is in the folder. `there` and `here`: the run's config and the new one,
@@ -22,8 +22,11 @@ bool holds_run(const std::string& run_dir);
 // may differ; they are listed in run_folder.cpp.
 void check_continues(const std::string& run_dir, const std::string& there, const std::string& here);
 
-// Makes the folder if it is not there and writes the resolved config into it.
-void open_run_folder(const std::string& run_dir, const std::string& config);
+// Makes the folder if it is not there. DataError.
+void make_run_folder(const std::string& run_dir);
+
+// Writes the resolved config into it. DataError.
+void write_run_config(const std::string& run_dir, const std::string& config);
 
 // Held by the process that trains in the folder, through the file `lock`; the kernel lets go of it however the process
 // ends. ConfigError if another process holds it; a file system without locks gives a warning.

@@ -1,7 +1,6 @@
 #include "trainer/trainer.h"
 
 #include <fmt/format.h>
-#include <google/protobuf/text_format.h>
 
 #include <ATen/ops/scalar_tensor.h>
 
@@ -19,8 +18,6 @@
 #include "launch/error.h"
 #include "launch/log.h"
 #include "launch/signals.h"
-#include "trainer/checkpoint.h"
-#include "trainer/checkpoint_layout.h"
 #include "trainer/chunk_search.h"
 #include "trainer/device_loader.h"
 #include "trainer/evaluation.h"
@@ -34,6 +31,7 @@
 #include "trainer/report/metrics_file.h"
 #include "trainer/report/metrics_log.h"
 #include "trainer/report/progress_line.h"
+#include "trainer/run_checkpoints.h"
 #include "trainer/run_folder.h"
 #include "trainer/schedule.h"
 #include "trainer/skipped_samples.h"
@@ -94,15 +92,15 @@ class Trainer::Impl {
                                       train_.seed())
                              ->steps_per_epoch()),
         total_steps_(count_steps(train_, steps_per_epoch_)),
-        schedule_(train_.schedule(), steps_per_epoch_, total_steps_) {
+        schedule_(train_.schedule(), steps_per_epoch_, total_steps_),
+        checkpoints_({*model_, objective_, heads_, optimizer_, average_, references_.get(), reference_names_}, run_dir,
+                     config, train_, communicator, recorder_) {
     if (train_.global_batch() < communicator.size()) {
       throw ConfigError(fmt::format("train.global_batch is {}, fewer than the {} ranks; start at most {} ranks",
                                     train_.global_batch(), communicator.size(), train_.global_batch()));
     }
-    if (communicator.rank() == 0) {
-      if (holds_run(run_dir)) lock_.emplace(run_dir);  // before its checkpoints are read: they could change meanwhile
-      checkpoints_.emplace(run_dir, train_.checkpoint(), recorder_);
-    }
+    // Before its checkpoints are read: they could change meanwhile.
+    if (communicator.rank() == 0 && holds_run(run_dir)) lock_.emplace(run_dir);
     if (references_) reference_names_ = reference_names(references_->order(), stores_);
     state_.set_seed(train_.seed());
     state_.set_store_fingerprint(stores.fingerprint());
@@ -125,13 +123,13 @@ class Trainer::Impl {
     while (state_.step() < total_steps_) {
       trace_->before_step(state_.step() + 1);
       const bool stop = run_step(stop_after);
-      if (trace_->ends_with(state_.step())) finish_saving();
+      if (trace_->ends_with(state_.step())) finish_saving(false);
       if (stop && state_.step() < total_steps_) {
-        finish_saving();
+        finish_saving(true);
         return false;
       }
     }
-    finish_saving();
+    finish_saving(true);
     return true;
   }
 
@@ -145,8 +143,14 @@ class Trainer::Impl {
   }
 
   void open_run() {
-    open_run_folder(run_dir_, config_);
-    if (!lock_) lock_.emplace(run_dir_);
+    if (!lock_) {
+      make_run_folder(run_dir_);
+      lock_.emplace(run_dir_);
+      if (holds_run(run_dir_)) {
+        throw ConfigError(run_dir_ + " was begun by another process just now; the same command continues it");
+      }
+    }
+    write_run_config(run_dir_, config_);
     metrics_.emplace(run_dir_, state_.step());
     cut_metrics(skipped_samples_path(run_dir_), state_.step());
   }
@@ -164,6 +168,7 @@ class Trainer::Impl {
       const TraceSpan compare(recorder_, "compare ranks");
       compare_ranks(replicated_parts(), state_.step(), communicator_);
     }
+    checkpoints_.report();
     return stop;
   }
 
@@ -193,25 +198,30 @@ class Trainer::Impl {
   // The step that has just run changed nothing, on no rank.
   void skip(const StepResult& result) {
     const char* what = std::isfinite(result.loss) ? "gradient" : "loss";
-    if (checkpoints_) {
-      record_skipped_samples(run_dir_, result, state_.step(), stores_, settings_.data, train_);
-    }
+    if (metrics_) record_skipped(result);
     const int64_t in_a_row = state_.skipped_in_a_row() + 1, allowed = train_.non_finite().skip();
     if (in_a_row > allowed) {
       throw NonFiniteError(fmt::format(
           "step {}: the {} is not finite, {} step(s) in a row (train.non_finite.skip is {}), and none of them changed "
           "anything; their samples are in {}. Lower train.optimizer.rate or set train.clip_norm, and train anew or "
-          "from "
-          "a checkpoint",
+          "from a checkpoint",
           state_.step() + 1, what, in_a_row, allowed, skipped_samples_path(run_dir_)));
     }
     state_.set_skipped_in_a_row(in_a_row);
     state_.set_skipped_steps(state_.skipped_steps() + 1);
-    if (!checkpoints_) return;
+    if (!metrics_) return;
     log_warning(fmt::format(
         "step {}: the {} is not finite: the step is skipped on every rank, nothing was changed ({} of at "
         "most {} in a row, {} in all; samples in {})",
         state_.step() + 1, what, in_a_row, allowed, state_.skipped_steps(), skipped_samples_path(run_dir_)));
+  }
+
+  void record_skipped(const StepResult& result) {
+    try {
+      record_skipped_samples(run_dir_, result, state_.step(), stores_, settings_.data, train_);
+    } catch (const DataError& error) {
+      log_error(fmt::format("{}; training goes on", error.what()));
+    }
   }
 
   void choose_chunk() {
@@ -286,25 +296,8 @@ class Trainer::Impl {
     const std::vector<ReplicatedPart> parts = replicated_parts();
     compare_ranks(parts, state_.step(), communicator_);
     require_finite(parts, shards ? references_->row_state() : NamedTensors(), state_.step(), communicator_);
-    if (checkpoints_) {
-      if (!holds_run(run_dir_)) {
-        log_warning(
-            fmt::format("{} was removed while it was trained in: it is made anew, without what was recorded "
-                        "before step {}",
-                        run_dir_, state_.step()));
-        open_run();
-      }
-      metrics_->flush();
-      if (state_.has_best_step()) checkpoints_->protect_best(state_.best_step());
-    }
-    if (shards) write_sharded_references();
-    if (checkpoints_) {
-      NamedTensors references;
-      if (references_ != nullptr && !shards) references = reference_tensors(*references_, reference_names_);
-      checkpoints_->save_async({replica_tensors(*model_, objective_, heads_), optimizer_.state(), average(), state_,
-                                config_, references, shards, ""});
-    }
-    communicator_.barrier("checkpoint copied");
+    if (metrics_) keep_run_folder();
+    checkpoints_.save(state_);
     communicator_.set_phase("training", 0);
   }
 
@@ -312,30 +305,41 @@ class Trainer::Impl {
   std::vector<ReplicatedPart> replicated_parts() const {
     std::vector<ReplicatedPart> parts = {{"weights", replica_tensors(*model_, objective_, heads_)},
                                          {"optimizer state", optimizer_.state()},
-                                         {"average of the weights", average()}};
+                                         {"average of the weights", average_ ? average_->tensors() : NamedTensors()}};
     if (!references_) return parts;
     parts.push_back({"means of the features", references_->means()});
     if (!references_->is_sharded()) parts.push_back({"references", references_->row_state()});
     return parts;
   }
 
-  // Into the folder that the checkpoint will be, by all ranks.
-  void write_sharded_references() {
-    std::string folder;
-    if (checkpoints_) folder = checkpoints_->prepare(state_.step());
-    folder = broadcast_string(folder, communicator_, "checkpoint folder");
-    write_references(folder + "/" + kReferencesFile, *references_, reference_names_, communicator_);
+  // What stands beside the checkpoints. Training goes on without it if it must.
+  void keep_run_folder() {
+    try {
+      if (!holds_run(run_dir_)) make_anew();
+      metrics_->flush();
+    } catch (const DataError& error) {
+      log_error(fmt::format("{}; training goes on", error.what()));
+    }
   }
 
-  // Empty if the run keeps none.
-  NamedTensors average() const { return average_ ? average_->tensors() : NamedTensors(); }
+  void make_anew() {
+    log_warning(
+        fmt::format("{} was removed while it was trained in: it is made anew, without what was recorded "
+                    "before step {}",
+                    run_dir_, state_.step()));
+    lock_.reset();
+    open_run();
+  }
 
-  void finish_saving() {
+  void finish_saving(bool is_last) {
     communicator_.set_phase("saving", settings_.comm.slow_phase_timeout_s());
     {
       const TraceSpan span(recorder_, "checkpoint");
-      if (checkpoints_) checkpoints_->wait();
-      communicator_.barrier("checkpoint written");
+      if (is_last) {
+        checkpoints_.finish(state_);
+      } else {
+        checkpoints_.settle();
+      }
     }
     if (trace_->is_open()) trace_->write();
     communicator_.set_phase("training", 0);
@@ -348,53 +352,11 @@ class Trainer::Impl {
     return flag.item<int>() != 0;
   }
 
-  // Rank 0 reads and decides; everything travels to the others, so that one disk is enough and all agree.
   void resume(const std::function<void(const NamedTensors&)>& initial_weights) {
-    std::string state_text;
-    std::optional<Snapshot> snapshot;
-    if (checkpoints_) snapshot = checkpoints_->load_newest();
-    if (snapshot) {
-      take(*snapshot);
-      google::protobuf::TextFormat::PrintToString(snapshot->state, &state_text);
-    } else if (checkpoints_ && initial_weights) {
-      initial_weights(replica_tensors(*model_, objective_));
-    }
-    state_text = broadcast_string(state_text, communicator_, "run state");
-    broadcast_tensors(replica_tensors(*model_, objective_, heads_), communicator_, "initial weights");
-    if (train_.ema().decay() > 0) average_.emplace(replica_tensors(*model_, objective_, heads_), train_.ema());
-    if (state_text.empty()) {
-      if (references_) initialise_references(*references_, *model_, settings_, stores_, communicator_);
-      return;
-    }
-    google::protobuf::TextFormat::ParseFromString(state_text, &state_);
-    broadcast_tensors(optimizer_.state(), communicator_, "optimizer state");
-    if (snapshot) copy_tensors(snapshot->ema, average(), place_of(*snapshot));
-    broadcast_tensors(average(), communicator_, "average of the weights");
-    if (references_) resume_references(snapshot ? snapshot->references_file : "");
-  }
-
-  void resume_references(const std::string& path) {
-    const int64_t found = read_references(path, *references_, communicator_);
-    if (found == references_->order().size()) return;
-    throw DataError(fmt::format(
-        "{} has references of {} of the {} identities in {}: it belongs to another set; give the "
-        "store it was trained on, or another --run",
-        path, found / references_->order().per_identity(), references_->order().identity_count(), stores_.describe()));
-  }
-
-  std::string place_of(const Snapshot& snapshot) const {
-    return fmt::format("{}/checkpoints step {}", run_dir_, snapshot.state.step());
-  }
-
-  void take(const Snapshot& snapshot) {
-    if (snapshot.state.store_fingerprint() != stores_.fingerprint()) {
-      throw ConfigError(fmt::format("{} was trained on another store than {}; give that store, or another --run",
-                                    run_dir_, stores_.describe()));
-    }
-    copy_tensors(snapshot.model, replica_tensors(*model_, objective_, heads_), place_of(snapshot));
-    optimizer_.load_state(snapshot.optimizer, place_of(snapshot));
-    if (references_ && snapshot.references_file.empty()) {
-      throw DataError(place_of(snapshot) + " has no references though the config asks for them; give another --run");
+    if (const auto state = checkpoints_.resume(stores_, initial_weights)) {
+      state_ = *state;
+    } else if (references_) {
+      initialise_references(*references_, *model_, settings_, stores_, communicator_);
     }
   }
 
@@ -438,9 +400,9 @@ class Trainer::Impl {
   Schedule schedule_;
   std::optional<WeightAverage> average_;  // if the run keeps one
   TrainState state_;
-  std::optional<RunFolderLock> lock_;           // on rank 0, from the start if a run is there
-  std::optional<CheckpointStore> checkpoints_;  // on rank 0
-  std::optional<MetricsLog> metrics_;           // on rank 0
+  RunCheckpoints checkpoints_;
+  std::optional<RunFolderLock> lock_;  // on rank 0, from the start if a run is there
+  std::optional<MetricsLog> metrics_;  // on rank 0
   ProgressPrinter printer_{communicator_.size() == 1};
   std::optional<StepTrace> trace_;
   std::optional<Loader> loader_;

@@ -21,6 +21,24 @@ std::string to_hex(XXH128_hash_t hash) {
 
 }  // namespace
 
+struct StreamHash::State {
+  XXH3_state_t xxh3;
+};
+
+StreamHash::StreamHash() : state_(std::make_unique<State>()) {
+  XXH3_128bits_reset(&state_->xxh3);
+}
+
+StreamHash::~StreamHash() = default;
+
+void StreamHash::update(const void* data, size_t size) {
+  if (size > 0) XXH3_128bits_update(&state_->xxh3, data, size);
+}
+
+std::string StreamHash::hex() const {
+  return to_hex(XXH3_128bits_digest(&state_->xxh3));
+}
+
 uint64_t xxh3_64(const void* data, size_t size) {
   return XXH3_64bits(data, size);
 }
@@ -35,18 +53,17 @@ std::string xxh3_128_hex_of_file(const std::string& path) {
 }
 
 std::string xxh3_128_hex_of_ranges(const InputFile& file, const std::vector<ByteRange>& ranges) {
-  XXH3_state_t state;
-  XXH3_128bits_reset(&state);
+  StreamHash hash;
   std::vector<char> piece(size_t{1} << 20);
   for (const ByteRange& range : ranges) {
     for (uint64_t at = range.begin; at < range.end;) {
       const size_t count = std::min<uint64_t>(piece.size(), range.end - at);
       file.read(piece.data(), count, at);
-      XXH3_128bits_update(&state, piece.data(), count);
+      hash.update(piece.data(), count);
       at += count;
     }
   }
-  return to_hex(XXH3_128bits_digest(&state));
+  return hash.hex();
 }
 
 }  // namespace muster

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,22 @@ class InputFile;
 uint64_t xxh3_64(const void* data, size_t size);
 // 32 lower-case hexadecimal digits in the canonical (big-endian) order, as xxhsum -H2 and Python's xxhash print them.
 std::string xxh3_128_hex(const void* data, size_t size);
+// The same of bytes that come piece by piece.
+class StreamHash {
+ public:
+  StreamHash();
+  ~StreamHash();
+  StreamHash(const StreamHash&) = delete;
+  StreamHash& operator=(const StreamHash&) = delete;
+
+  void update(const void* data, size_t size);
+  // Of all that came so far.
+  std::string hex() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 // Of the whole file, read in pieces. DataError if it cannot be read.
 std::string xxh3_128_hex_of_file(const std::string& path);
 

@@ -100,7 +100,7 @@ void check_layout(std::vector<TensorEntry>& entries, uint64_t data_bytes, const 
 
 }  // namespace
 
-std::vector<TensorEntry> read_safetensors_header(const InputFile& file, uint64_t& data_begin) {
+std::vector<TensorEntry> read_safetensors_header(const InputFile& file, uint64_t& data_begin, StreamHash* hash) {
   const std::string& path = file.path();
   uint64_t header_bytes = 0;
   if (file.size() < sizeof header_bytes) throw DataError(path + " is not a safetensors file: it is too short");
@@ -112,6 +112,10 @@ std::vector<TensorEntry> read_safetensors_header(const InputFile& file, uint64_t
   data_begin = sizeof header_bytes + header_bytes;
   std::string text(header_bytes, '\0');
   file.read(text.data(), text.size(), sizeof header_bytes);
+  if (hash != nullptr) {
+    hash->update(&header_bytes, sizeof header_bytes);
+    hash->update(text.data(), text.size());
+  }
   const json header = parse_json(text, path + " (safetensors header)");
   if (!header.is_object()) throw DataError(path + ": the safetensors header is not a JSON object");
   std::vector<TensorEntry> entries;

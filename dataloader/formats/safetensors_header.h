@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "dataloader/formats/file.h"
+#include "dataloader/formats/hashes.h"
 
 namespace muster {
 
@@ -21,8 +22,9 @@ struct TensorEntry {
 };
 
 // In file order; the tensors lie end to end and fill the data part, which begins at byte `data_begin`. DataError as
-// read_safetensors().
-std::vector<TensorEntry> read_safetensors_header(const InputFile& file, uint64_t& data_begin);
+// read_safetensors(). The bytes before the data are added to `hash` if one is given.
+std::vector<TensorEntry> read_safetensors_header(const InputFile& file, uint64_t& data_begin,
+                                                 StreamHash* hash = nullptr);
 
 // Sets begin and end, and returns what stands before the data: length and header, the data aligned. `entries` are laid
 // out by element size, widest first, else in the order given. DataError: a name twice, a dtype that cannot be written.

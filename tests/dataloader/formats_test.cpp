@@ -33,6 +33,21 @@ TEST(AtomicFile, ReplacesAFileAsAWhole) {
   EXPECT_FALSE(std::filesystem::exists(folder / "f.partial"));
 }
 
+TEST(AtomicFile, SaysWhatWasHandedOver) {
+  const TemporaryFolder folder;
+  std::string all;
+  const WrittenFile written = write_file_atomically(folder / "f", [&](const ByteSink& sink) {
+    for (const size_t size : {3UL, 1000000UL, 50000UL, 3000000UL, 1UL, 0UL}) {  // pieces below and above a MiB
+      const std::string piece(size, static_cast<char>('a' + size % 7));
+      sink(piece.data(), size);
+      all += piece;
+    }
+  });
+  EXPECT_EQ(written.bytes, all.size());
+  EXPECT_EQ(written.xxh3_128, xxh3_128_hex(all.data(), all.size()));
+  EXPECT_EQ(read_file(folder / "f", all.size()), all);
+}
+
 TEST(AtomicFile, AFailureLeavesTheOldFileAndNothingElse) {
   const TemporaryFolder folder;
   write_file_atomically(folder / "f", "old");

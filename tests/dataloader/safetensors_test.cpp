@@ -126,6 +126,20 @@ serialize_file({n: {'dtype': names[d], 'shape': x.shape, 'data': x.tobytes()} fo
   expect_same(read_safetensors(folder / "f"), one_of_each());
 }
 
+TEST(Safetensors, AFileOfAnotherHashIsRefused) {
+  const TemporaryFolder folder;
+  const WrittenFile written = write_safetensors(folder / "f", one_of_each());
+  expect_same(read_safetensors(folder / "f", written.xxh3_128), one_of_each());
+  const std::string whole = read_file(folder / "f", 1 << 20);
+  EXPECT_EQ(written.bytes, whole.size());
+  for (const size_t place : {whole.find("\"F64\"") + 2, whole.size() - 1}) {  // another dtype; another byte of a tensor
+    std::string other = whole;
+    other[place] = other[place] == '6' ? '3' : static_cast<char>(other[place] ^ 1);
+    write_text(folder / "g", other);
+    EXPECT_THROW(read_safetensors(folder / "g", written.xxh3_128), DataError);
+  }
+}
+
 // A file with this header and this many bytes of data.
 std::string file_of(const std::string& header, size_t data_bytes) {
   const uint64_t size = header.size();

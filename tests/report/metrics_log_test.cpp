@@ -13,7 +13,9 @@
 #include "launch/error.h"
 #include "tests/support/file_bytes.h"
 #include "tests/support/reference_python.h"
+#include "tests/support/small_disk.h"
 #include "tests/support/temporary_folder.h"
+#include "trainer/report/append_file.h"
 #include "trainer/report/metrics_file.h"
 
 namespace muster {
@@ -52,6 +54,25 @@ void log_steps(MetricsLog& log, int64_t first, int64_t last) {
 std::string text_of(const std::string& path) {
   const std::vector<uint8_t> bytes = read_bytes(path);
   return {bytes.begin(), bytes.end()};
+}
+
+TEST(AppendFileTest, WhatAFullDiskDoesNotTakeComesLaterInItsOrder) {
+  const TemporaryFolder folder;
+  const SmallDisk disk(folder.path(), "64k");
+  if (!disk.mounted()) GTEST_SKIP() << disk.reason();
+  AppendFile file(folder / "f");
+  std::string all;
+  testing::internal::CaptureStderr();
+  for (char record = 'a'; record <= 'z'; ++record) {
+    all += std::string(5000, record) + '\n';
+    file.append(std::string(5000, record) + '\n');
+    file.sync();
+    if (record == 'w') disk.resize("1m");
+  }
+  EXPECT_EQ(text_of(folder / "f"), all);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "cannot write " + (folder / "f") + ": No space left on device; what belongs there waits in memory\n" +
+                (folder / "f") + " is written again\n");
 }
 
 class MetricsLogTest : public testing::Test {

@@ -22,7 +22,7 @@
 
 namespace {
 
-enum class Fault { kNone, kError, kDeath };
+enum class Fault { kNone, kError, kDeath, kOtherBytes };
 
 std::atomic<bool> syncing{true};
 std::atomic<bool> counting{false};
@@ -53,6 +53,7 @@ bool meets_fault(const std::string& what) {
   }
   if (calls++ != faulty_call) return false;
   if (fault == Fault::kDeath) _exit(137);
+  if (fault == Fault::kOtherBytes) return false;
   errno = ENOSPC;
   return true;
 }
@@ -74,7 +75,13 @@ int open(const char* path, int flags, ...) {
 }
 
 ssize_t write(int descriptor, const void* data, size_t size) {
-  if (counting && calls == faulty_call) size /= 2;  // the first half arrives
+  std::string other;
+  if (counting && calls == faulty_call && fault == Fault::kOtherBytes) {
+    other.assign(static_cast<const char*>(data), size);
+    other[size / 2] = static_cast<char>(other[size / 2] ^ 4);
+    data = other.data();
+  } else if (counting && calls == faulty_call)
+    size /= 2;  // the first half arrives
   const ssize_t written = size == 0 ? 0 : syscall(SYS_write, descriptor, data, size);
   return counting && meets_fault("write " + name_of(descriptor)) ? -1 : written;
 }
@@ -213,6 +220,27 @@ TEST_P(EveryCallTest, IsTheLast) {
 
 INSTANTIATE_TEST_SUITE_P(NewAndSameStep, EveryCallTest, testing::Bool(),
                          [](const auto& parameter) { return parameter.param ? "SameStep" : "NewStep"; });
+
+// The disk says it has written, and keeps other bytes. Each such write is found when the checkpoint is read, as the
+// manifest's hashes are of what was in memory.
+TEST_P(EveryCallTest, KeepsOtherBytes) {
+  const bool same_step = GetParam();
+  const int total = count_calls(same_step);
+  const std::vector<std::string> names = journal;
+  int found = 0;
+  for (int call = 0; call < total; ++call) {
+    const std::string& name = names[static_cast<size_t>(call)];
+    if (name.rfind("write ", 0) != 0 || name.find("LATEST") != std::string::npos) continue;
+    TemporaryFolder run;
+    save_steps(run.path(), {1, 2});
+    arm(Fault::kOtherBytes, call);
+    save(run.path(), next_snapshot(same_step));
+    counting = false;
+    EXPECT_THROW(CheckpointStore(run.path(), keep(2)).load(same_step ? 2 : 3), DataError) << name;
+    ++found;
+  }
+  EXPECT_EQ(found, 5);  // a write a file
+}
 
 using CheckpointOrderTest = WithoutSync;
 

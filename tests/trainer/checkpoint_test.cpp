@@ -4,15 +4,14 @@
 #include <ATen/ops/full.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/mount.h>
 
-#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 
 #include "launch/error.h"
+#include "tests/support/small_disk.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/trainer/checkpoint_fixture.h"
 #include "trainer/checkpoint_layout.h"
@@ -245,6 +244,48 @@ TEST(CheckpointTest, LatestIsNotNeeded) {
   }
 }
 
+TEST(CheckpointTest, LatestThatCannotBeWrittenIsNoFailure) {
+  TemporaryFolder run;
+  fs::create_directories(run / "checkpoints/LATEST");
+  testing::internal::CaptureStderr();
+  save_steps(run.path(), {5});
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(said, HasSubstr("the checkpoint of step 5 is saved, but LATEST does not name it: "));
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
+  expect_is_step(*load_newest(run.path()).first, 5);
+}
+
+TEST(CheckpointTest, AnotherStepsNameIsDamage) {
+  TemporaryFolder run;
+  save_steps(run.path(), {5, 6});
+  fs::rename(run / "checkpoints/step_0000000005", run / "checkpoints/step_0000000009");
+  const auto [snapshot, said] = load_newest(run.path());
+  expect_is_step(*snapshot, 6);
+  EXPECT_THAT(said, HasSubstr("step_0000000009 holds the checkpoint of step 5"));
+}
+
+TEST(CheckpointTest, AManifestOfOtherFilesIsRefused) {
+  for (const char* const name : {"../../elsewhere", "model.safetensors", ""}) {
+    TemporaryFolder run;
+    save_steps(run.path(), {5});
+    const std::string folder = run / "checkpoints/step_0000000005";
+    rewrite_manifest(folder + "/manifest.textproto", "step: 5\n",
+                     std::string("step: 5\nfile { name: \"") + name + "\" bytes: 0 xxh3_128: \"\" }\n");
+    EXPECT_THROW(read_checkpoint(folder), DataError) << name;
+  }
+}
+
+TEST(CheckpointTest, TheNewestWholeConfigIsFoundWithoutTheRest) {
+  TemporaryFolder run;
+  EXPECT_FALSE(CheckpointStore::newest_config(run.path()));
+  save_steps(run.path(), {5, 6});
+  overwrite(run / "checkpoints/step_0000000006/model.safetensors",
+            read(run / "checkpoints/step_0000000005/model.safetensors"));
+  EXPECT_EQ(*CheckpointStore::newest_config(run.path()), snapshot_of(6).config);
+  flip_bit(run / "checkpoints/step_0000000006/config.textproto", 3, 1);
+  EXPECT_EQ(*CheckpointStore::newest_config(run.path()), snapshot_of(5).config);
+}
+
 TEST(CheckpointTest, ANewerFormatIsNotGuessedAt) {
   TemporaryFolder run;
   save_steps(run.path(), {5, 6});
@@ -295,30 +336,10 @@ TEST(CheckpointTest, ReadsFormat1AsAnEarlierCommitWroteIt) {
   expect_is_step(read_checkpoint(MUSTER_SOURCE_DIR "/tests/golden/checkpoint_v1"), 7);
 }
 
-// A file system of its own, so small that the second checkpoint does not fit.
-class TinyDisk {
- public:
-  explicit TinyDisk(const std::string& path) : path_(path) {
-    mounted_ = mount("tmpfs", path.c_str(), "tmpfs", 0, "size=512k") == 0;
-    reason_ = std::strerror(errno);
-  }
-  ~TinyDisk() {
-    if (mounted_) umount2(path_.c_str(), MNT_DETACH);
-  }
-  TinyDisk(const TinyDisk&) = delete;
-  TinyDisk& operator=(const TinyDisk&) = delete;
-  bool mounted() const { return mounted_; }
-  const std::string& reason() const { return reason_; }
-
- private:
-  std::string path_, reason_;
-  bool mounted_;
-};
-
 TEST(CheckpointTest, AFullDiskLeavesTheCheckpointBefore) {
   TemporaryFolder run;
-  const TinyDisk disk(run.path());
-  if (!disk.mounted()) GTEST_SKIP() << "cannot mount a tmpfs of its own: " << disk.reason();
+  const SmallDisk disk(run.path(), "512k");
+  if (!disk.mounted()) GTEST_SKIP() << disk.reason();
   save_steps(run.path(), {5});
   Snapshot large = snapshot_of(6);
   large.model.emplace_back("large", at::full({1 << 17}, 1.5));

@@ -7,12 +7,11 @@
 #include <filesystem>
 #include <memory>
 
-#include "configs/load.h"
 #include "launch/error.h"
 #include "trainer/checkpoint_layout.h"
+#include "trainer/commands/run_config.h"
 #include "trainer/references/refinement.h"
 #include "trainer/replica.h"
-#include "trainer/run_folder.h"
 
 namespace muster {
 namespace {
@@ -99,7 +98,7 @@ RefinementConfig refinement_config(const RefineRequest& request, const std::stri
       throw ConfigError(fmt::format("--set {}: only fields of refinement can be set here", one));
     }
   }
-  return load_run_config(config_path(run_dir), request.overrides).refinement();
+  return load_config_of(run_dir, request.overrides).refinement();
 }
 
 RunRefinement choose_run_refinement(const RefineRequest& request, const RefinementConfig& config,

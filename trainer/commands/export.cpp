@@ -7,16 +7,15 @@
 #include <memory>
 #include <string>
 
-#include "configs/load.h"
 #include "dataloader/formats/atomic_file.h"
 #include "dataloader/partial_folder.h"
 #include "launch/error.h"
 #include "launch/process.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/run_config.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/encoders/published_export.h"
 #include "trainer/losses/objective.h"
-#include "trainer/run_folder.h"
 
 namespace muster {
 namespace {
@@ -47,8 +46,7 @@ void export_model(const ExportArguments& arguments, Process& process) {
   if (process.world_size() > 1) throw ConfigError("muster export is one process's work; run it without mpirun");
   if (arguments.out.empty()) throw ConfigError("--out is empty; give the folder to make");
   start_computing(process, 1);
-  read_run_config(arguments.run_dir);  // says so if there is no run
-  const RunConfig config = load_run_config(config_path(arguments.run_dir), {});
+  const RunConfig config = load_config_of(arguments.run_dir);
   StoredWeights stored =
       read_weights(arguments.run_dir, arguments.checkpoint, config, weights_from_name(arguments.weights));
   add_fixed_numbers(LossObjective(config.objective()), stored.tensors);

@@ -7,15 +7,14 @@
 #include <string>
 #include <vector>
 
-#include "configs/load.h"
 #include "launch/error.h"
 #include "launch/log.h"
+#include "trainer/commands/run_config.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/encoders/position_tables.h"
 #include "trainer/encoders/published_model.h"
 #include "trainer/encoders/published_weights.h"
 #include "trainer/replica.h"
-#include "trainer/run_folder.h"
 
 namespace muster {
 namespace {
@@ -73,7 +72,7 @@ at::Tensor fit(const std::string& name, const at::Tensor& tensor, PatchGrid from
 
 void take_from_run(const RunConfig& config, const NamedTensors& into) {
   const InitConfig& init = config.train().init();
-  const RunConfig source = load_run_config(config_path(init.run()), {});
+  const RunConfig source = load_config_of(init.run());
   const StoredWeights stored =
       read_weights(init.run(), init.checkpoint(), source, init.ema() ? Weights::kEma : Weights::kRaw);
   NamedTensors tensors, model;

@@ -18,6 +18,7 @@
 #include "launch/log.h"
 #include "trainer/checkpoint.h"
 #include "trainer/checkpoint_layout.h"
+#include "trainer/commands/run_config.h"
 #include "trainer/device.h"
 #include "trainer/losses/objective.h"
 #include "trainer/replica.h"
@@ -113,9 +114,9 @@ std::shared_ptr<ImageRestoration> load_restoration(const std::string& run_dir, c
 
 TrainedRun load_trained_run(const std::string& run_dir, const std::string& checkpoint, Weights weights,
                             const Process& process, Communicator& communicator) {
-  const std::string text = read_run_config(run_dir);
-  const RunConfig config = load_run_config(config_path(run_dir), {});
-  TrainedRun run{to_settings(config), text, make_model(config.model(), config.train().seed()), 0, ""};
+  const RunConfig config = load_config_of(run_dir);
+  TrainedRun run{to_settings(config), print_run_config(config), make_model(config.model(), config.train().seed()), 0,
+                 ""};
   const LossObjective objective(config.objective());
   const NamedTensors tensors = replica_tensors(*run.model, objective);
   std::string step;

@@ -12,6 +12,7 @@
 #include "launch/error.h"
 #include "launch/process.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/run_config.h"
 #include "trainer/config_fields.h"
 #include "trainer/report/metrics_file.h"
 #include "trainer/report/metrics_log.h"
@@ -96,9 +97,8 @@ std::map<Evaluated, EvaluationRecord> choose_records(const std::string& run_dir,
 
 // With the defaults of fields that the run's program did not know yet: an older run is not another row.
 std::vector<std::pair<std::string, std::string>> fields_of(const std::string& run_dir) {
-  read_run_config(run_dir);  // says so if there is no run
   std::vector<std::pair<std::string, std::string>> fields =
-      list_config_fields(print_run_config(load_run_config(config_path(run_dir), {})));
+      list_config_fields(print_run_config(load_config_of(run_dir)));
   fields.erase(
       std::remove_if(fields.begin(), fields.end(), [](const auto& field) { return !decides_results(field.first); }),
       fields.end());

@@ -19,6 +19,7 @@
 #include "trainer/commands/dry_run.h"
 #include "trainer/commands/initial_weights.h"
 #include "trainer/commands/open_stores.h"
+#include "trainer/commands/run_config.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/commands/same_start.h"
 #include "trainer/device.h"
@@ -76,8 +77,7 @@ void train(const TrainArguments& arguments, Process& process) {
   start_computing(process, config.train().threads());
   install_signal_handlers(process.world_size() == 1);
   if (!arguments.run_dir.empty() && holds_run(arguments.run_dir)) {
-    const RunConfig there = load_run_config(config_path(arguments.run_dir), {});
-    check_continues(arguments.run_dir, print_run_config(there), text);
+    check_continues(arguments.run_dir, print_run_config(load_config_of(arguments.run_dir)), text);
   }
   const OpenStores open(arguments.stores);
   if (arguments.dry_run.asked) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "comm/agree.h"
 #include "dataloader/formats/safetensors_rows.h"
 #include "launch/error.h"
 
@@ -26,7 +27,8 @@ NamedTensors reference_tensors(const ReferenceBank& bank, const NamedTensors& na
 
 void write_references(const std::string& path, const ReferenceBank& bank, const NamedTensors& names,
                       Communicator& communicator) {
-  if (communicator.rank() == 0) {
+  all_or_none(communicator, "references file made", [&] {
+    if (communicator.rank() != 0) return;
     std::vector<TensorShape> shapes;
     for (const auto& [name, tensor] : bank.row_state()) {
       shapes.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
@@ -37,10 +39,9 @@ void write_references(const std::string& path, const ReferenceBank& bank, const 
     for (const auto& [name, tensor] : same) shapes.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
     create_safetensors(path, shapes);
     write_safetensors_rows(path, 0, same);
-  }
-  communicator.barrier("references file made");
-  write_safetensors_rows(path, bank.first_row(), bank.row_state());
-  communicator.barrier("references written");
+  });
+  all_or_none(communicator, "references written",
+              [&] { write_safetensors_rows(path, bank.first_row(), bank.row_state()); });
 }
 
 int64_t read_references(const std::string& path, ReferenceBank& bank, Communicator& communicator) {
