@@ -249,7 +249,13 @@ class Unpickler {
   void get(uint64_t key) {
     const auto found = memo_.find(key);
     if (found == memo_.end()) damaged("it reads a memo that is empty");
+    spend(1);
     stack_.push_back(found->second);
+  }
+
+  void put(uint64_t key) {
+    if (memo_.size() == kMaxPickleValues) too_large("places in its memo", kMaxPickleValues);
+    memo_[key] = &top();
   }
 
   // False at the end.
@@ -262,6 +268,7 @@ class Unpickler {
       case kStop:
         return false;
       case kMark:
+        spend(1);
         marks_.push_back(stack_.size());
         return true;
       case kBinGet:
@@ -271,10 +278,10 @@ class Unpickler {
         get(number(4));
         return true;
       case kBinPut:
-        memo_[number(1)] = &top();
+        put(number(1));
         return true;
       case kLongBinPut:
-        memo_[number(4)] = &top();
+        put(number(4));
         return true;
       default:
         if (!scalar(opcode) && !container(opcode) && !object(opcode)) {

@@ -9,8 +9,9 @@
 
 namespace muster {
 
-// Values of one pickle, places of its containers, and containers within containers.
-constexpr size_t kMaxPickleValues = size_t{1} << 20;
+// Values of one pickle and places in its memo; places in its containers and on its stack; containers within containers.
+// A state_dict with its optimizer's takes some 20 values a tensor.
+constexpr size_t kMaxPickleValues = size_t{1} << 18;
 constexpr size_t kMaxPickleItems = 4 * kMaxPickleValues;
 constexpr size_t kMaxPickleDepth = 64;
 

@@ -12,8 +12,10 @@ namespace {
 
 using nlohmann::json;
 
-// The reference implementation's limit.
-constexpr uint64_t kMaxHeaderBytes = 100'000'000;
+// Bounds on what a header takes beyond its own bytes. The reference implementation's are 100 MB and none.
+constexpr uint64_t kMaxHeaderBytes = 16 << 20;
+constexpr size_t kMaxTensors = 100'000;
+constexpr size_t kMaxEntryValues = 20'000;  // of a tensor, which has some ten, or of the metadata
 constexpr size_t kMaxDimensions = 64;
 
 struct DtypeName {
@@ -105,9 +107,13 @@ std::vector<TensorEntry> read_safetensors_header(const InputFile& file, uint64_t
   uint64_t header_bytes = 0;
   if (file.size() < sizeof header_bytes) throw DataError(path + " is not a safetensors file: it is too short");
   file.read(&header_bytes, sizeof header_bytes, 0);
-  if (header_bytes > kMaxHeaderBytes || header_bytes > file.size() - sizeof header_bytes) {
+  if (header_bytes > file.size() - sizeof header_bytes) {
     throw DataError(path + " is not a safetensors file, or truncated: its header would have " +
                     std::to_string(header_bytes) + " bytes");
+  }
+  if (header_bytes > kMaxHeaderBytes) {
+    throw DataError(path + ": its safetensors header has " + std::to_string(header_bytes) + " bytes, more than the " +
+                    std::to_string(kMaxHeaderBytes) + " that Muster takes");
   }
   data_begin = sizeof header_bytes + header_bytes;
   std::string text(header_bytes, '\0');
@@ -116,12 +122,12 @@ std::vector<TensorEntry> read_safetensors_header(const InputFile& file, uint64_t
     hash->update(&header_bytes, sizeof header_bytes);
     hash->update(text.data(), text.size());
   }
-  const json header = parse_json(text, path + " (safetensors header)");
-  if (!header.is_object()) throw DataError(path + ": the safetensors header is not a JSON object");
   std::vector<TensorEntry> entries;
-  for (const auto& [name, value] : header.items()) {
-    if (name != "__metadata__") entries.push_back(parse_entry(name, value, path + ": tensor " + name));
-  }
+  parse_json_members(text, path + " (safetensors header)", kMaxTensors, kMaxEntryValues,
+                     [&](const std::string& name, const json& value) {
+                       if (name == "__metadata__") return;
+                       entries.push_back(parse_entry(name, value, path + ": tensor " + name));
+                     });
   check_layout(entries, file.size() - data_begin, path);
   return entries;
 }

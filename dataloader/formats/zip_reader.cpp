@@ -2,6 +2,7 @@
 
 #include <zip.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "dataloader/formats/file.h"
@@ -22,6 +23,38 @@ struct CloseEntry {
   void operator()(zip_file_t* entry) const { zip_fclose(entry); }
 };
 
+// libzip takes some six times a directory's bytes.
+constexpr uint64_t kMaxDirectoryBytes = 8 << 20;
+
+uint64_t number_at(const std::string& bytes, size_t at, size_t size) {
+  uint64_t value = 0;
+  for (size_t i = 0; i < size; ++i) value |= uint64_t{static_cast<uint8_t>(bytes[at + i])} << (8 * i);
+  return value;
+}
+
+// The bytes of the archive's directory as its end records say (APPNOTE.TXT 4.3.14 to 4.3.16), the most of all that
+// might be one; 0 if there is none.
+uint64_t directory_bytes(const InputFile& file) {
+  constexpr size_t kEnd = 22, kLocator = 20, kEnd64 = 56, kMostComment = 65535;
+  std::string tail(std::min<uint64_t>(file.size(), kEnd + kMostComment + kLocator), '\0');
+  file.read(tail.data(), tail.size(), file.size() - tail.size());
+  uint64_t most = 0;
+  for (size_t at = tail.find("PK\5\6"); at != std::string::npos; at = tail.find("PK\5\6", at + 1)) {
+    if (tail.size() - at < kEnd) break;
+    uint64_t bytes = number_at(tail, at + 12, 4);
+    if (at >= kLocator && tail.compare(at - kLocator, 4, "PK\6\7") == 0) {
+      const uint64_t end64 = number_at(tail, at - kLocator + 8, 8);
+      std::string record(kEnd64, '\0');
+      if (file.size() >= kEnd64 && end64 <= file.size() - kEnd64) {
+        file.read(record.data(), record.size(), end64);
+        bytes = bytes == UINT32_MAX ? number_at(record, 40, 8) : std::max(bytes, number_at(record, 40, 8));
+      }
+    }
+    most = std::max(most, bytes);
+  }
+  return most;
+}
+
 // Names as they were written, not guessed into UTF-8.
 constexpr zip_flags_t kRawNames = ZIP_FL_ENC_RAW;
 
@@ -32,7 +65,12 @@ void ZipReader::Close::operator()(zip* archive) const {
 }
 
 ZipReader::ZipReader(const std::string& path) : path_(path) {
-  const uint64_t file_bytes = InputFile(path).size();  // says so if there is no regular file
+  const InputFile file(path);  // says so if there is no regular file
+  const uint64_t file_bytes = file.size(), directory = directory_bytes(file);
+  if (directory > kMaxDirectoryBytes && directory <= file_bytes) {
+    throw DataError(path + ": its zip directory has " + std::to_string(directory) + " bytes, more than the " +
+                    std::to_string(kMaxDirectoryBytes) + " that Muster takes");
+  }
   int error = 0;
   archive_.reset(zip_open(path.c_str(), ZIP_RDONLY | ZIP_CHECKCONS, &error));
   if (archive_ == nullptr) {

@@ -14,7 +14,7 @@ namespace muster {
 // For one thread. Nothing is unpacked to disk, and no entry's name is ever used as a path.
 class ZipReader {
  public:
-  // DataError: cannot be read, is no zip archive, its directory is damaged.
+  // DataError: cannot be read, is no zip archive, its directory is damaged or larger than 8 MiB, a name twice.
   explicit ZipReader(const std::string& path);
 
   struct Entry {
@@ -26,7 +26,7 @@ class ZipReader {
   // In the archive's order. Compressed entries, folders and entries that claim more bytes than the archive has are not
   // among them.
   const std::vector<Entry>& entries() const { return entries_; }
-  // Null if no stored entry has that name; the first of several.
+  // Null if no stored entry has that name.
   const Entry* find(const std::string& name) const;
 
   // All of an entry's bytes into memory of that size. DataError: truncated, or its checksum (CRC-32) is wrong.

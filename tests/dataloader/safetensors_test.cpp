@@ -184,7 +184,7 @@ TEST(Safetensors, HostileHeadersAreRefused) {
       {"{\"a\":3}", 0, "lacks the list"},
       {"[1]", 0, "not a JSON object"},
       {"{\"a\":" + good, 8, "not valid JSON"},
-      {std::string(50, '['), 0, "nested deeper"},
+      {"{\"a\":" + std::string(50, '['), 0, "nested deeper"},
       {"{\"\xff\":" + good + "}", 8, "not UTF-8"},
   };
   for (const auto& c : cases) {

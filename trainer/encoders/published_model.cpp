@@ -6,9 +6,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <numeric>
 
 #include "launch/error.h"
+#include "trainer/encoders/model_cost.h"
 #include "trainer/encoders/published_config.h"
 
 namespace muster {
@@ -18,6 +21,7 @@ constexpr char kClipMark[] = "visual.class_embedding";
 constexpr char kTransformersMark[] = "vision_model.embeddings.class_embedding";
 constexpr int64_t kHeadWidth = 64;
 constexpr int kMaxLayers = 512;
+constexpr int kMaxSize = 1 << 16;  // resolve_model() takes no larger ones
 
 int to_int(int64_t size) {
   return static_cast<int>(std::min<int64_t>(size, std::numeric_limits<int>::max()));
@@ -64,6 +68,7 @@ PublishedModel::PublishedModel(const std::string& path) : file_(path) {
   for (size_t i = 0; i < file_.tensors().size(); ++i) places_.emplace(file_.tensors()[i].name, i);
   find_style();
   take_sizes();
+  check_holds_its_model();
 }
 
 std::optional<size_t> PublishedModel::find(const std::string& name) const {
@@ -133,6 +138,28 @@ void PublishedModel::take_sizes() {
   } else {
     states_heads_ = read_published_config(file_.path(), style_, model_);
   }
+}
+
+// Sizes are read off a few tensors; those of all others follow from them. Position tables may be resized, and count as
+// those of one patch and one token.
+void PublishedModel::check_holds_its_model() const {
+  ModelConfig least = model_;
+  least.mutable_image()->set_width_pixels(least.image().patch());
+  least.mutable_image()->set_height_pixels(least.image().patch());
+  least.mutable_text()->set_context(1);
+  if (std::max({least.image().width(), least.image().patch(), least.text().width(), least.joint_width()}) > kMaxSize) {
+    return;
+  }
+  double held = 0;
+  for (const TensorShape& tensor : file_.tensors()) {
+    held += std::accumulate(tensor.sizes.begin(), tensor.sizes.end(), 1.0, std::multiplies<>());
+  }
+  const int64_t needed = count_parameters(least);
+  if (static_cast<double>(needed) <= held) return;
+  throw DataError(
+      fmt::format("{}: its tensors' sizes are those of a model of {} numbers (widths {} and {}, patches of {}), and it "
+                  "holds {:.0f}; the file is damaged",
+                  file_.path(), needed, least.image().width(), least.text().width(), least.image().patch(), held));
 }
 
 void PublishedModel::check_agrees(const ModelConfig& config) const {

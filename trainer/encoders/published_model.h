@@ -21,7 +21,8 @@ class PublishedModel {
   // checkpoint, whose names begin with "module."), IRRA and its kin ("base_model.") and transformers' CLIPModel. What
   // the tensors do not show, heads and activation, is OpenAI's (width / 64, QuickGELU) or stands in
   // open_clip_config.json or config.json beside the file; without these the heads are taken to be width / 64, and the
-  // activation is not set. DataError: as WeightFile; no such model; a model of another kind, such as with a ResNet.
+  // activation is not set. DataError: as WeightFile; no such model; a model of another kind, such as with a ResNet;
+  // sizes of a model with more weights than the file holds, which nobody should take memory for.
   explicit PublishedModel(const std::string& path);
 
   const WeightFile& file() const { return file_; }
@@ -50,6 +51,7 @@ class PublishedModel {
   // Of our tensor outside the blocks, as it lies in the file. DataError: missing, or of other dimensions.
   const std::vector<int64_t>& shape_of(const std::string& ours, size_t dimensions) const;
   int count_blocks(const std::string& tower) const;
+  void check_holds_its_model() const;
 
   WeightFile file_;
   std::map<std::string, size_t> places_;
