@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "dataloader/decoder_complaints.h"
 #include "dataloader/image_jpeg.h"
 #include "dataloader/image_png.h"
 #include "launch/error.h"
@@ -21,7 +22,13 @@ Image allocate_image(int64_t width, int64_t height, const std::string& what) {
 }
 
 Image decode_image(const uint8_t* data, size_t size, const std::string& what) {
-  if (is_jpeg(data, size)) return decode_jpeg(data, size, what);
+  Complaints ignored;
+  return decode_image(data, size, what, ignored);
+}
+
+Image decode_image(const uint8_t* data, size_t size, const std::string& what, Complaints& complaints) {
+  complaints = {};
+  if (is_jpeg(data, size)) return decode_jpeg(data, size, what, complaints);
   if (is_png(data, size)) return decode_png(data, size, what);
   throw DataError(fmt::format("{}: not a JPEG or PNG image ({} bytes): convert it or leave it out", what, size));
 }

@@ -24,7 +24,7 @@ Image allocate_image(int64_t width, int64_t height, const std::string& what);
 // By content, not by name. Grey becomes RGB, alpha is dropped, 16 bits become 8 by their high byte, CMYK JPEG is
 // converted: as PIL.Image.open(..).convert("RGB") does, bit for bit, except that Pillow whitens 16-bit grey (it clips
 // at 255). Neither the EXIF orientation nor a colour profile is applied. `what` names the image in errors. DataError:
-// not JPEG or PNG, truncated, damaged (decoder warnings count), too large. Any number of threads.
+// not JPEG or PNG, truncated, damaged (but see decoder_complaints.h), too large. Any number of threads.
 Image decode_image(const uint8_t* data, size_t size, const std::string& what);
 
 // Quality 1..100, 4:2:0 chroma as PIL's default.

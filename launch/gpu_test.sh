@@ -29,7 +29,7 @@ done
 
 packages=(
   libopenmpi-dev openmpi-bin libhdf5-dev libprotobuf-dev protobuf-compiler libgoogle-glog-dev libgtest-dev libgmock-dev
-  libfmt-dev libcli11-dev nlohmann-json3-dev libturbojpeg0-dev libpng-dev libutf8proc-dev libxxhash-dev
+  libfmt-dev libcli11-dev nlohmann-json3-dev libturbojpeg0-dev libjpeg62-turbo-dev libpng-dev libutf8proc-dev libxxhash-dev
   libcpp-httplib-dev libzip-dev zlib1g-dev pkg-config)
 # What these depend on for what is not done here: compiling Fortran, configuring packages, documentation, logging in.
 left_out='^(gfortran|libgfortran-.*-dev|auto|m4$|libjs-|adduser|passwd|libpam|libsemanage|libsepol|debianutils|libaudit|openssh-client|perl|libperl|libgdbm|debconf)'

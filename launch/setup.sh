@@ -25,7 +25,7 @@ done
 build_packages=(
   g++ cmake ninja-build ccache lld unzip pkg-config python3 python3-pip
   libopenmpi-dev openmpi-bin openssh-client libhdf5-dev libprotobuf-dev protobuf-compiler libgoogle-glog-dev
-  libcli11-dev nlohmann-json3-dev libfmt-dev libturbojpeg0-dev libpng-dev libutf8proc-dev libxxhash-dev zlib1g-dev libzip-dev
+  libcli11-dev nlohmann-json3-dev libfmt-dev libturbojpeg0-dev libjpeg62-turbo-dev libpng-dev libutf8proc-dev libxxhash-dev zlib1g-dev libzip-dev
   libcpp-httplib-dev)
 test_packages=(libgtest-dev libgmock-dev librapidcheck-dev python3-venv clang-format hdf5-tools chromium)
 

@@ -97,11 +97,15 @@ class Import {
     try {
       if (!row.refusal.empty()) throw DataError(row.where + ": " + row.refusal);
       const std::vector<uint8_t> bytes = loader_.read(row);
-      const RowLoader::Size size = loader_.check(row, bytes);
+      const RowLoader::Checked image = loader_.check(row, bytes);
+      if (image.complaints.count > 0) {
+        checked.set_warning(printable(fmt::format("{}: {}: {}", row.where, row.image, image.complaints.first)));
+        if (options_.strict) throw DataError(checked.warning() + ": replace the file or leave it out (--strict)");
+      }
       checked.set_bytes(bytes.size());
       checked.set_xxh3(xxh3_64(bytes.data(), bytes.size()));
-      checked.set_width(size.width);
-      checked.set_height(size.height);
+      checked.set_width(image.width);
+      checked.set_height(image.height);
     } catch (const DataError& error) {
       checked.Clear();
       checked.set_refusal(printable(error.what()));
@@ -113,8 +117,9 @@ class Import {
   // files may have been repaired.
   int64_t check_block(int64_t block) {
     const std::optional<CheckedRows> before = blocks_.load(block);
-    const bool good = before && std::all_of(before->row().begin(), before->row().end(),
-                                            [](const CheckedRow& row) { return row.refusal().empty(); });
+    const bool good = before && std::all_of(before->row().begin(), before->row().end(), [&](const CheckedRow& row) {
+                        return row.refusal().empty() && (!options_.strict || !row.has_warning());
+                      });
     if (good) {
       rows_checked_before_ += before->row_size();
       keep(block, *before);

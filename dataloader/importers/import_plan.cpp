@@ -92,6 +92,7 @@ ImportReport ImportPlan::report() const {
       report.refused.push_back(checked_[i].refusal());
       continue;
     }
+    if (checked_[i].has_warning()) report.complaints.push_back(checked_[i].warning());
     const ImportRow& row = list_.rows[i];
     ImportCounts& counts = report.splits[static_cast<size_t>(row.split)];
     ++counts.images;

@@ -61,6 +61,7 @@ std::string root_of(const std::string& list_path, const RowDefaults& defaults);
 struct ImportOptions {
   int threads = 1;                         // of each rank, that read and decode images
   bool skip_bad = false;                   // refuse bad rows and go on; otherwise the first one ends the import
+  bool strict = false;                     // an image that its decoder warns of is a bad row
   int64_t shard_bytes = int64_t{1} << 30;  // a shard is closed once its images exceed this
   int64_t block_rows = 512;                // what a rank takes at once, and a killed import loses at most
   // Called now and then with the share of the work that is done and the rows decoded, over all ranks.
@@ -78,6 +79,7 @@ struct ImportReport {
   std::array<ImportCounts, 3> splits;    // indexed by Split
   std::vector<std::string> refused;      // one line a row: where, what, and what to do
   std::vector<std::string> warnings;     // the list's own first
+  std::vector<std::string> complaints;   // one line an image that its decoder warned of
   std::vector<std::string> differences;  // from the published counts, one line each
   int64_t images_without_caption = 0;    // in all splits
   int64_t identities_in_two_splits = 0;  // allowed, but a test on identities seen in training says little

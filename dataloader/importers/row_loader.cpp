@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "dataloader/formats/file.h"
-#include "dataloader/image.h"
 #include "launch/error.h"
 
 namespace muster {
@@ -95,10 +94,11 @@ std::vector<uint8_t> RowLoader::read(const ImportRow& row) const {
   return bytes;
 }
 
-RowLoader::Size RowLoader::check(const ImportRow& row, const std::vector<uint8_t>& bytes) const {
+RowLoader::Checked RowLoader::check(const ImportRow& row, const std::vector<uint8_t>& bytes) const {
   try {
-    const Image image = decode_image(bytes.data(), bytes.size(), row.image);
-    return {image.width, image.height};
+    Complaints complaints;
+    const Image image = decode_image(bytes.data(), bytes.size(), row.image, complaints);
+    return {image.width, image.height, complaints};
   } catch (const DataError& error) {
     throw DataError(row.where + ": " + error.what() + kSkipHint);
   }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "dataloader/decoder_complaints.h"
 #include "dataloader/importers/importer.h"
 
 namespace muster {
@@ -23,12 +24,13 @@ class RowLoader {
   // The bytes of the image file, of which none is read. DataError as read().
   uint64_t size(const ImportRow& row) const;
 
-  // Throws what is wrong with these bytes as an image, opening with row.where; else gives its width and height.
-  struct Size {
+  // Throws what is wrong with these bytes as an image, opening with row.where; else says what it is.
+  struct Checked {
     int width = 0;
     int height = 0;
+    Complaints complaints;
   };
-  Size check(const ImportRow& row, const std::vector<uint8_t>& bytes) const;
+  Checked check(const ImportRow& row, const std::vector<uint8_t>& bytes) const;
 
  private:
   struct Piece;

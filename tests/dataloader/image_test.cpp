@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "dataloader/decoder_complaints.h"
 #include "dataloader/random.h"
 #include "launch/error.h"
 #include "tests/support/file_bytes.h"
@@ -249,6 +250,44 @@ int refusals_of_damaged(const std::vector<uint8_t>& bytes, int tries) {
 TEST(DecodeImage, DamagedJpegsNeverCrash) {
   // Many a flip only changes pixels.
   EXPECT_GT(refusals_of_damaged(encode_jpeg(random_image(24, 16, 2), 90), 2000), 200);
+}
+
+// Bytes that belong nowhere change no pixel; a bit that is wrong changes some.
+TEST(DecodeImage, WhatLibjpegOnlyWarnsOfIsCounted) {
+  const std::vector<uint8_t> jpeg = encode_jpeg(random_image(24, 16, 2), 90);
+  const auto complaints_of = [](const std::vector<uint8_t>& bytes) {
+    Complaints complaints{7, "of another image"};
+    decode_image(bytes.data(), bytes.size(), "picture", complaints);
+    return complaints;
+  };
+  EXPECT_EQ(complaints_of(jpeg).count, 0);
+  EXPECT_EQ(complaints_of(encode_png(random_image(4, 4, 1))).first, "");
+  std::vector<uint8_t> more = jpeg;
+  more.insert(more.end() - 2, 40, 'x');
+  EXPECT_EQ(complaints_of(more).count, 1);
+  EXPECT_THAT(complaints_of(more).first, HasSubstr("extraneous bytes before marker 0xd9"));
+  EXPECT_EQ(decode(more).pixels, decode(jpeg).pixels);
+  const uint8_t huffman[] = {0xFF, 0xC4};
+  std::vector<uint8_t> header = jpeg;
+  header.insert(std::search(header.begin(), header.end(), huffman, huffman + 2), 3, 'x');
+  EXPECT_THAT(error_of(header), HasSubstr("3 extraneous bytes before marker 0xc4"));
+}
+
+// Without one of its scans libjpeg would smooth over what is missing.
+TEST(DecodeImage, AProgressiveJpegWithoutAScanIsRefused) {
+  MUSTER_SKIP_WITHOUT_REFERENCE_PYTHON();
+  const TemporaryFolder folder;
+  write_bytes(folder / "in.jpg", encode_jpeg(random_image(40, 40, 5), 90));
+  run_reference_python(
+      "import sys; from PIL import Image; Image.open(sys.argv[1]).save(sys.argv[2], progressive=True, quality=90)",
+      {folder / "in.jpg", folder / "progressive.jpg"});
+  const std::vector<uint8_t> whole = read_bytes(folder / "progressive.jpg");
+  EXPECT_EQ(error_of(whole), "");
+  const uint8_t scan[] = {0xFF, 0xDA};
+  const auto last = std::find_end(whole.begin(), whole.end(), scan, scan + 2);
+  std::vector<uint8_t> without(whole.begin(), last);
+  without.insert(without.end(), {0xFF, 0xD9});
+  EXPECT_THAT(error_of(without), HasSubstr("scans are missing"));
 }
 
 TEST(DecodeImage, EveryDamageOfAPngIsSeen) {

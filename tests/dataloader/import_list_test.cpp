@@ -8,6 +8,8 @@
 #include <mutex>
 #include <thread>
 
+#include "dataloader/formats/hashes.h"
+#include "dataloader/importers/import_state.h"
 #include "dataloader/importers/importer.h"
 #include "launch/error.h"
 #include "tests/dataloader/import_fixture.h"
@@ -112,6 +114,53 @@ class ImportListTest : public ImportTest {
     writer.finish();
   }
 };
+
+// A warning is remembered with the row: an import that goes on knows it, and a strict one refuses what another took.
+TEST_F(ImportListTest, AnImageThatItsDecoderWarnsOfIsCountedAndRefusedWhenStrict) {
+  std::vector<uint8_t> bytes = coloured_jpeg(3);
+  bytes.insert(bytes.end() - 2, 40, 'x');
+  write_bytes(folder_ / "set/3.jpg", bytes);
+  const ImportReport report = import(list());
+  ASSERT_EQ(report.complaints.size(), 1U);
+  EXPECT_THAT(report.complaints[0], AllOf(HasSubstr("list:4: 3.jpg: "), HasSubstr("extraneous bytes")));
+  EXPECT_THAT(report.refused, IsEmpty());
+  EXPECT_EQ(Store(folder_ / "out").images(), kImages);
+  fs::remove_all(folder_ / "out");
+
+  ImportOptions options;
+  options.strict = true;
+  EXPECT_THAT(message_of([&] { import_list(list(), folder_ / "out", options); }),
+              AllOf(HasSubstr("list:4: 3.jpg: "), HasSubstr("replace the file or leave it out (--strict)")));
+
+  // Rows that an import which was not strict had decoded before it was killed.
+  options.skip_bad = true;
+  fs::create_directory(folder_ / "out.partial");
+  const ImportList rows = list();
+  CheckedRows before;
+  for (int i = 0; i < kImages; ++i) {
+    const std::vector<uint8_t> image = read_bytes(folder_ / ("set/" + std::to_string(i) + ".jpg"));
+    CheckedRow& row = *before.add_row();
+    row.set_bytes(image.size());
+    row.set_xxh3(xxh3_64(image.data(), image.size()));
+    row.set_width(12 + i % 5);
+    row.set_height(20);
+    if (i == 3) row.set_warning("list:4: 3.jpg: extraneous bytes");
+  }
+  const CheckedBlocks blocks(folder_ / "out.partial", rows, options.block_rows);
+  blocks.save(0, before);
+  const ImportReport strict = import_list(list(), folder_ / "out", options);
+  EXPECT_EQ(strict.rows_checked_before, 0);
+  EXPECT_THAT(strict.refused, testing::ElementsAre(HasSubstr("3.jpg")));
+  EXPECT_THAT(strict.complaints, IsEmpty());
+  fs::remove_all(folder_ / "out");
+
+  options.strict = false;
+  fs::create_directory(folder_ / "out.partial");
+  blocks.save(0, before);
+  const ImportReport gone_on = import_list(list(), folder_ / "out", options);
+  EXPECT_EQ(gone_on.rows_checked_before, kImages);
+  EXPECT_THAT(gone_on.complaints, testing::ElementsAre("list:4: 3.jpg: extraneous bytes"));
+}
 
 TEST_F(ImportListTest, EqualsTheStoreWriterForAnyThreadsAndRanks) {
   write_expected(folder_ / "expected");

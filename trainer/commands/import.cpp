@@ -42,6 +42,7 @@ struct Arguments {
   int threads = 2;
   int64_t shard_mib = 1024;
   bool skip_bad = false;
+  bool strict = false;
   int64_t holdout = 0;
   uint64_t seed = 0;
 };
@@ -74,6 +75,15 @@ void print_refused(const ImportReport& report, const std::string& path) {
                           with_commas(static_cast<int64_t>(report.refused.size())), path));
 }
 
+void print_complaints(const ImportReport& report) {
+  if (report.complaints.empty()) return;
+  log_warning(
+      fmt::format("{} images are damaged in what their decoder only warns of; they are in the store, and --strict "
+                  "refuses them: {}{}",
+                  with_commas(static_cast<int64_t>(report.complaints.size())), report.complaints.front(),
+                  report.complaints.size() > 1 ? ", ..." : ""));
+}
+
 void compare_with_published(const ImportReport& report, const PublishedCounts& published) {
   for (const std::string& line : report.differences) log_warning(line);
   if (report.differences.empty()) {
@@ -101,6 +111,7 @@ void run_import(ImportList list, const Arguments& arguments, Process& process) {
   ImportOptions options;
   options.threads = arguments.threads;
   options.skip_bad = arguments.skip_bad;
+  options.strict = arguments.strict;
   options.shard_bytes = arguments.shard_mib << 20;
   ImportReport report;
   {
@@ -117,6 +128,7 @@ void run_import(ImportList list, const Arguments& arguments, Process& process) {
   if (process.rank() != 0) return;
   print_report(report, std::chrono::duration<double>(Clock::now() - begun).count(), arguments.out);
   for (const std::string& warning : report.warnings) log_warning(warning);
+  print_complaints(report);
   if (published != nullptr) compare_with_published(report, *published);
   std::string beside = arguments.out;
   while (beside.size() > 1 && beside.back() == '/') beside.pop_back();
@@ -137,6 +149,7 @@ class Format {
         ->check(CLI::Range(1, 1 << 24));
     command->add_flag("--skip-bad,--continue-on-error", arguments->skip_bad,
                       "Refuse bad rows and go on; they are listed in STORE.refused.txt");
+    command->add_flag("--strict", arguments->strict, "An image that its decoder warns of is a bad row, too");
     auto* holdout = command->add_option("--holdout-identities", arguments->holdout,
                                         "So many identities of train become val, with all their images");
     holdout->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
