@@ -55,7 +55,8 @@ Found find_file(const std::string& run_dir, const ReferenceBank& bank) {
                                 "same model.joint_width, or set references.init to MEAN",
                                 sizes.empty() ? 0 : sizes.back(), bank.width()));
   }
-  const int64_t per_identity = file.has("slot") ? file.read("slot").max().item<int64_t>() + 1 : 1;
+  const at::Tensor slot = file.has("slot") ? file.read("slot").to(at::kLong) : at::zeros({1}, at::kLong);
+  const int64_t per_identity = slot.numel() == 0 ? 1 : slot.max().item<int64_t>() + 1;
   if (per_identity != bank.order().per_identity()) {
     refuse(run_dir, fmt::format("has {} references an identity, references.per_identity is {}: give both runs the same",
                                 per_identity, bank.order().per_identity()));

@@ -1,5 +1,5 @@
 # The driver meets the planted bug, saves its input and says how to repeat it; that command meets it again; the same seed gives
-# the same input. Run with cmake -DPROGRAM=planted_fuzz -DFOLDER=DIR -P.
+# the same input, and a corpus's inputs are run. So are found more than a second, and more than 512 MiB. Run with cmake -DPROGRAM=planted_fuzz -DFOLDER=DIR -P.
 file(REMOVE_RECURSE ${FOLDER})
 file(MAKE_DIRECTORY ${FOLDER})
 execute_process(COMMAND ${PROGRAM} --seed 5 --runs 10000 WORKING_DIRECTORY ${FOLDER}
@@ -22,6 +22,18 @@ execute_process(COMMAND ${PROGRAM} --seed 5 --runs 10000 WORKING_DIRECTORY ${FOL
 file(READ ${FOLDER}/${name} same HEX)
 if(NOT same STREQUAL input)
   message(FATAL_ERROR "another input from the same seed: '${same}' for '${input}'")
+endif()
+foreach(word slow large)
+  file(WRITE ${FOLDER}/${word} ${word})
+  execute_process(COMMAND ${PROGRAM} ${word} WORKING_DIRECTORY ${FOLDER} RESULT_VARIABLE ended ERROR_VARIABLE said)
+  if(ended EQUAL 0 OR NOT said MATCHES "finding, again" OR NOT said MATCHES "takes too long|bad_alloc|allocation-size-too-big")
+    message(FATAL_ERROR "an input that is too ${word} is no finding: ${said}")
+  endif()
+endforeach()
+file(WRITE ${FOLDER}/corpus "${same}\n")
+execute_process(COMMAND ${PROGRAM} --seed 6 --runs 2 --corpus corpus WORKING_DIRECTORY ${FOLDER} RESULT_VARIABLE met ERROR_QUIET)
+if(met EQUAL 0)
+  message(FATAL_ERROR "the corpus's input is not run")
 endif()
 execute_process(COMMAND ${PROGRAM} --seed 5 --runs 1 WORKING_DIRECTORY ${FOLDER} RESULT_VARIABLE good OUTPUT_VARIABLE said)
 if(NOT good EQUAL 0 OR NOT said MATCHES "1 runs from seed 5 in .* s, 1 of them taken, no finding")

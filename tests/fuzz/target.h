@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,8 +21,9 @@ std::vector<std::string> words();
 
 // Runs `read` and swallows what the project declares: ConfigError and DataError. Others pass, and are findings.
 void allow_refusal(const std::function<void()>& read);
-// Calls of allow_refusal() that ended in one.
+// Calls of allow_refusal() that ended in one, and what the last one said.
 uint64_t refusals();
+const std::string& last_refusal();
 
 // Ends the process, loudly: a promise of the reader does not hold.
 void require(bool holds, const char* promise);
@@ -35,5 +37,18 @@ class MemoryFile {
  private:
   std::string path_;
 };
+
+// Files by name in a folder of the process's own, which is emptied when it is made and goes with the process.
+class FolderOfFiles {
+ public:
+  explicit FolderOfFiles(const std::map<std::string, std::string>& files);
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// An input's pieces, cut at each \1; at least `count`, the last ones perhaps empty.
+std::vector<std::string> pieces_of(const uint8_t* data, size_t size, size_t count);
 
 }  // namespace muster::fuzz

@@ -16,6 +16,12 @@ namespace {
 
 constexpr int64_t kBlockRows = 16384;
 
+at::Tensor require_like(at::Tensor read, const at::Tensor& wanted, const std::string& name, const std::string& path) {
+  if (read.sizes() == wanted.sizes() && read.scalar_type() == wanted.scalar_type()) return read;
+  throw DataError(
+      fmt::format("{}: {} has another shape or type than its rows; take an earlier checkpoint", path, name));
+}
+
 }  // namespace
 
 NamedTensors reference_tensors(const ReferenceBank& bank, const NamedTensors& names) {
@@ -49,6 +55,7 @@ int64_t read_references(const std::string& path, ReferenceBank& bank, Communicat
   const at::Tensor sizes = at::empty({2}, at::kLong);
   if (communicator.rank() == 0) {
     file = std::make_unique<SafetensorsFile>(path);
+    if (file->sizes("rows").size() != 2) throw DataError(path + ": rows is no matrix; take an earlier checkpoint");
     std::copy_n(file->sizes("rows").begin(), 2, sizes.data_ptr<int64_t>());
   }
   communicator.broadcast(sizes, 0, "references.sizes").wait();
@@ -60,7 +67,7 @@ int64_t read_references(const std::string& path, ReferenceBank& bank, Communicat
                     path, width, bank.width()));
   }
   const auto send = [&](const std::string& name, at::Tensor tensor) {
-    if (file) tensor.copy_(file->read(name));
+    if (file) tensor.copy_(require_like(file->read(name), tensor, name, path));
     communicator.broadcast(tensor, 0, "references." + name).wait();
   };
   for (const auto& [name, tensor] : bank.means()) send(name, tensor);
@@ -70,7 +77,8 @@ int64_t read_references(const std::string& path, ReferenceBank& bank, Communicat
     for (const auto& [name, tensor] : bank.row_state()) {
       std::vector<int64_t> shape = tensor.sizes().vec();
       shape[0] = std::min(kBlockRows, count - first);
-      block.emplace_back(name, file ? file->read_rows(name, first, shape[0]) : at::empty(shape, tensor.options()));
+      const at::Tensor empty = at::empty(shape, tensor.options());
+      block.emplace_back(name, file ? require_like(file->read_rows(name, first, shape[0]), empty, name, path) : empty);
       communicator.broadcast(block.back().second, 0, "references." + name).wait();
     }
     taken += bank.take_rows(block);
