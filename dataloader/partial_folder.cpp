@@ -46,7 +46,7 @@ void check_leftovers(const std::string& folder) {
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
     if (!is_ours(entry)) {
       throw DataError(folder + " holds " + entry.path().filename().string() +
-                      ", which no import left there; remove the folder");
+                      ", which Muster did not leave there; remove the folder or choose another name");
     }
   }
 }

@@ -11,8 +11,8 @@
 
 #include "dataloader/evaluation_reader.h"
 #include "dataloader/split_captions.h"
-#include "dataloader/tokenizer.h"
 #include "launch/error.h"
+#include "trainer/model_tokenizer.h"
 #include "trainer/retrieval/identity_means.h"
 
 namespace muster {
@@ -107,7 +107,7 @@ SplitEmbeddings embed_split(Model& model, const Store& store, Split split, const
                                 splits_with_captions(store)));
   }
   if (positives == PositiveRule::kClass) check_classes(store, split, embeddings.images);
-  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(settings.data.tokenizer());
+  const std::unique_ptr<Tokenizer> tokenizer = make_model_tokenizer(settings.data, settings.model);
   const EvaluationReader reader(store, settings.data, input_size(settings.model), *tokenizer);
   const Shard shard{communicator.rank(), communicator.size()};
   const Slice images = slice_of(static_cast<int64_t>(embeddings.images.size()), shard);

@@ -6,11 +6,14 @@
 #include "dataloader/text/escaped.h"
 #include "launch/error.h"
 #include "trainer/evaluation.h"
+#include "trainer/model_tokenizer.h"
 
 namespace muster {
 
 QueryEncoder::QueryEncoder(Model& model, const RunSettings& settings)
-    : model_(model), tokenizer_(make_tokenizer(settings.data.tokenizer())), context_(settings.model.text().context()) {}
+    : model_(model),
+      tokenizer_(make_model_tokenizer(settings.data, settings.model)),
+      context_(settings.model.text().context()) {}
 
 at::Tensor QueryEncoder::encode(const std::string& words) const {
   if (words.size() > kMaxQueryBytes) {

@@ -4,11 +4,14 @@
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 
+#include <charconv>
+#include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <regex>
 #include <string>
 #include <system_error>
+#include <type_traits>
 
 #include "dataloader/text/printable.h"
 #include "launch/error.h"
@@ -53,6 +56,34 @@ int fail_on_exception(Process& process, const std::string& what) {
                           known ? fmt::format(" (another {} bytes are needed)", asked[1].str()) : ""));
 }
 
+// Of a command line's numbers CLI11 takes one that is too large for the largest, and its messages repeat all digits.
+template <typename Number>
+std::string refuse_endless_number(const std::string& text) {
+  constexpr size_t kMostCharacters = 40, kShown = 20;
+  bool too_large = text.size() > kMostCharacters;
+  if constexpr (std::is_integral_v<Number>) {
+    Number number = 0;
+    const char *first = text.data() + (text.rfind('+', 0) == 0 ? 1 : 0), *last = text.data() + text.size();
+    too_large = too_large || std::from_chars(first, last, number).ec == std::errc::result_out_of_range;
+  }
+  if (!too_large) return "";
+  return (text.size() <= kShown ? text : text.substr(0, kShown) + "...") + " is no number that can be taken here";
+}
+
+// For every option that takes a number, before its own checks.
+void limit_numbers(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    const std::string type = option->get_type_name();
+    const auto limit = [&](std::string (*refuse)(const std::string&)) {
+      option->transform(CLI::Validator([refuse](std::string& text) { return refuse(text); }, std::string()));
+    };
+    if (type.rfind("INT", 0) == 0) limit(refuse_endless_number<int64_t>);
+    if (type.rfind("UINT", 0) == 0) limit(refuse_endless_number<uint64_t>);
+    if (type.rfind("FLOAT", 0) == 0) limit(refuse_endless_number<double>);
+  }
+  for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) limit_numbers(*command);
+}
+
 int run(int argc, char** argv, Process& process) {
   CLI::App app("Trains image-text retrieval models on one machine or, under mpirun or srun, on many.", "muster");
   app.set_version_flag("--version", describe_version());
@@ -73,6 +104,7 @@ int run(int argc, char** argv, Process& process) {
   add_table_command(app, process);
   add_config_command(app, process);
   add_bench_command(app, process);
+  limit_numbers(app);
   if (argc > 1 && argv[1][0] != '-' &&
       app.get_subcommands([&](const CLI::App* command) { return command->get_name() == argv[1]; }).empty()) {
     throw ConfigError(fmt::format("unknown command '{}'; muster --help lists the commands", argv[1]));

@@ -14,12 +14,12 @@
 
 #include "dataloader/evaluation_reader.h"
 #include "dataloader/sample_list.h"
-#include "dataloader/tokenizer.h"
 #include "launch/error.h"
 #include "launch/log.h"
 #include "trainer/evaluation.h"
 #include "trainer/head_start.h"
 #include "trainer/inherited_references.h"
+#include "trainer/model_tokenizer.h"
 
 namespace muster {
 namespace {
@@ -72,7 +72,7 @@ class PairFeatures {
 // Of these identities, ascending.
 void add_means(ReferenceBank& bank, const std::vector<int64_t>& wanted, Model& model, const RunSettings& settings,
                const TrainingStores& stores, Communicator& communicator) {
-  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(settings.data.tokenizer());
+  const std::unique_ptr<Tokenizer> tokenizer = make_model_tokenizer(settings.data, settings.model);
   const SampleList samples(stores, settings.data);
   const int64_t batch = settings.train.evaluation().batch();
   for (size_t part = 0; part < stores.shares().size(); ++part) {

@@ -8,8 +8,8 @@
 
 #include "dataloader/evaluation_reader.h"
 #include "dataloader/image.h"
-#include "dataloader/tokenizer.h"
 #include "dataloader/transforms.h"
+#include "trainer/model_tokenizer.h"
 
 namespace muster {
 namespace {
@@ -44,7 +44,7 @@ std::vector<ReportRestoration> restore_samples(const ImageRestoration& head, Mod
     captions.push_back(split.captions[static_cast<size_t>(places.back())]);
     images.push_back(split.caption_images[static_cast<size_t>(places.back())]);
   }
-  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(settings.data.tokenizer());
+  const std::unique_ptr<Tokenizer> tokenizer = make_model_tokenizer(settings.data, settings.model);
   const InputSize size = input_size(settings.model);
   const EvaluationReader reader(store, settings.data, size, *tokenizer);
   Batch batch;

@@ -4,9 +4,9 @@
 
 #include "dataloader/sample_list.h"
 #include "dataloader/text_transform.h"
-#include "dataloader/tokenizer.h"
 #include "trainer/head_cost.h"
 #include "trainer/head_start.h"
+#include "trainer/model_tokenizer.h"
 #include "trainer/references/reference_bank.h"
 
 namespace muster {
@@ -21,7 +21,7 @@ StepJob make_step_job(const RunSettings& settings, const TrainingStores& stores,
   if (keeps_references(settings.references) || heads_need_references(settings.heads)) {
     job.identities = static_cast<int64_t>(identities.size());
   }
-  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(settings.data.tokenizer());
+  const std::unique_ptr<Tokenizer> tokenizer = make_model_tokenizer(settings.data, settings.model);
   const TextTransform opened(settings.data.text(), *tokenizer);
   for (const auto& head : make_heads(settings, stores, *tokenizer)) {
     for (const auto& parameter : head->named_parameters()) {

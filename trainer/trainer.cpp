@@ -14,7 +14,6 @@
 #include "dataloader/loader.h"
 #include "dataloader/sample_list.h"
 #include "dataloader/split_captions.h"
-#include "dataloader/tokenizer.h"
 #include "launch/error.h"
 #include "launch/log.h"
 #include "launch/signals.h"
@@ -22,6 +21,7 @@
 #include "trainer/device_loader.h"
 #include "trainer/evaluation.h"
 #include "trainer/head_start.h"
+#include "trainer/model_tokenizer.h"
 #include "trainer/optimizer.h"
 #include "trainer/rank_comparison.h"
 #include "trainer/reference_names.h"
@@ -79,7 +79,7 @@ class Trainer::Impl {
         model_(on_device(make_model(settings.model, train_.seed()), device)),
         loss_device_(loss_device(device, train_.precision() == TrainConfig::BF16)),
         objective_(settings.objective, loss_device_),
-        tokenizer_(make_tokenizer(settings.data.tokenizer())),
+        tokenizer_(make_model_tokenizer(settings.data, settings.model)),
         heads_(on_device(make_heads(settings, stores, *tokenizer_), device)),
         trainable_(take_trainable(*model_, objective_, train_.optimizer(), heads_)),
         optimizer_(trainable_, train_.optimizer(), model_->layers_above()),

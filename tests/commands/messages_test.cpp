@@ -159,6 +159,10 @@ TEST_F(MessagesTest, Config) {
   expect_message("mistyped override", train_with("train.global_batch=many"));
   expect_message("steps and epochs", train_with("train.epochs=3"));
   expect_message("patch", train_with("model.image.patch=5"));
+  expect_message("fewer words than the tokenizer's", train_with("model.text.vocabulary=300"));
+  expect_message("endless weight", train_with("objective.term[0].weight=inf"));
+  expect_message("no objective", {muster_program(), "bench", "loss", "--objective", "garbage"});
+  expect_message("objective of no loss", {muster_program(), "bench", "loss", "--objective", "term { sdn { } }"});
   const auto with_config = [&](const std::string& name, const std::string& text) {
     write(folder_ / "config.textproto", text);
     expect_message(name, train());
@@ -178,6 +182,11 @@ TEST_F(MessagesTest, Import) {
   expect_message("absent image", import_line(R"({"image": "absent.jpg", "captions": ["a"]})"));
   expect_message("not an image", import_line(R"({"image": "text.jpg", "captions": ["a"]})"));
   expect_message("truncated image", import_line(R"({"image": "short.jpg", "captions": ["a"]})"));
+  std::string jpeg = read(folder_ / "good.jpg");
+  write(folder_ / "warned.jpg", jpeg.insert(jpeg.size() - 2, 40, 'x'));
+  std::vector<std::string> strict = import_line(R"({"image": "warned.jpg", "captions": ["a"]})");
+  strict.emplace_back("--strict");
+  expect_message("image with a decoder's warning", strict);
   expect_message("caption not UTF-8", import_line("{\"image\": \"good.jpg\", \"captions\": [\"\xff\xfe\"]}"));
   expect_message("empty caption", import_line(R"({"image": "good.jpg", "captions": [""]})"));
   expect_message("leaves the root", import_line(R"({"image": "../good.jpg", "captions": ["a"]})"));
@@ -401,6 +410,10 @@ TEST_F(MessagesTest, DryRun) {
   };
   expect_message("dry run of no ranks", dry_run({"--world", "0"}));
   expect_message("dry run of a million ranks", dry_run({"--world", "1000000"}));
+  expect_message("dry run of 2^63 ranks", dry_run({"--world", "9223372036854775808"}));
+  expect_message("dry run of ranks without end", dry_run({"--world", std::string(300, '9')}));
+  expect_message("dry run of captions without end", dry_run({"--caption-tokens", "-" + std::string(300, '1')}));
+  expect_message("stop after nothing, at length", train("absent", {"--stop-after", std::string(300, '0')}));
   expect_message("dry run of more ranks than samples", dry_run({"--world", "9"}));
   expect_message("dry run of a negative network", dry_run({"--network", "-1"}));
   expect_message("dry run of no network", dry_run({"--network", "nan"}));
@@ -523,6 +536,10 @@ TEST_F(MessagesTest, Export) {
   expect_message("export to no name", export_of("run", "open_clip", ""));
   expect_message("export into no folder", export_of("run", "open_clip", folder_ / "absent/imported"));
   expect_message("export over a store", export_of("run", "open_clip", store()));
+  fs::create_directory(folder_ / "exported.partial");
+  write(folder_ / "exported.partial/notes.txt", "mine");
+  expect_message("export beside another's folder", export_of("run", "open_clip", folder_ / "exported"));
+  EXPECT_EQ(read(folder_ / "exported.partial/notes.txt"), "mine");
 }
 
 TEST_F(MessagesTest, Arguments) {

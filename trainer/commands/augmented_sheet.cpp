@@ -9,9 +9,9 @@
 #include "configs/load.h"
 #include "dataloader/sample_list.h"
 #include "dataloader/text_transform.h"
-#include "dataloader/tokenizer.h"
 #include "dataloader/transforms.h"
 #include "launch/error.h"
+#include "trainer/model_tokenizer.h"
 #include "trainer/report/contact_sheet.h"
 
 namespace muster {
@@ -26,7 +26,7 @@ class SheetMaker {
         samples_(store, config.data()),
         transform_(config.data().image(), config.model().image().width_pixels(),
                    config.model().image().height_pixels()),
-        tokenizer_(make_tokenizer(config.data().tokenizer())),
+        tokenizer_(make_model_tokenizer(config.data(), config.model())),
         text_(config.data().text(), *tokenizer_) {
     if (samples_.size() == 0) {
       throw DataError(fmt::format("{}: no image of data.train_splits has a caption", store.path()));

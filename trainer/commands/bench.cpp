@@ -7,7 +7,6 @@
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <fmt/format.h>
-#include <google/protobuf/text_format.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "comm/local_communicator.h"
+#include "configs/strict_parser.h"
 #include "launch/error.h"
 #include "launch/process.h"
 #include "trainer/commands/bench_data.h"
@@ -97,10 +97,8 @@ void bench_loss(const BenchArguments& arguments, Process& process) {
   if (process.world_size() > 1) throw ConfigError("muster bench loss measures one process; run it without mpirun");
   start_computing(process, arguments.threads);
   Objective config;
-  if (!google::protobuf::TextFormat::ParseFromString(arguments.objective, &config)) {
-    throw ConfigError(fmt::format("--objective: '{}' is no objective; give its terms, such as term {{ sdm {{ }} }}",
-                                  arguments.objective));
-  }
+  const std::vector<std::string> problems = parse_strictly(arguments.objective, "--objective", config);
+  if (!problems.empty()) throw ConfigError(problems.front());
   TrainConfig::Device wanted = TrainConfig::AUTO;
   TrainConfig::Device_Parse(arguments.device, &wanted);
   const at::Device device = choose_device(wanted, process);
@@ -161,7 +159,7 @@ void bench_loss(const BenchArguments& arguments, Process& process) {
   if (!memory.empty()) fmt::print("GPU: {}\n", memory);
   if (!device.is_cpu()) return;
   fmt::print("peak memory {:.1f} MiB: {:.1f} MiB the two gradients, {:.1f} MiB beyond (rise of VmHWM over VmRSS)\n",
-             peak, gradients, peak - gradients);
+             peak, gradients, std::max(0.0, peak - gradients));
 }
 
 }  // namespace

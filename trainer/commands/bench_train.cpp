@@ -260,7 +260,7 @@ void add_bench_train(CLI::App& bench, Process& process) {
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
   command->add_option("--caption-tokens", arguments->caption_tokens, "Length of captions; 0: model.text.context")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0, 1 << 16));
   command->add_option("--threads", arguments->threads, "Threads a rank; 0: cores / ranks")->check(CLI::Range(0, 1024));
   command->add_option("--steps", arguments->steps, "Steps measured")
       ->check(CLI::Range(1, 100000))

@@ -14,6 +14,7 @@
 #include "trainer/encoders/position_tables.h"
 #include "trainer/encoders/published_model.h"
 #include "trainer/encoders/published_weights.h"
+#include "trainer/head_start.h"
 #include "trainer/replica.h"
 
 namespace muster {
@@ -86,6 +87,7 @@ void take_from_run(const RunConfig& config, const NamedTensors& into) {
   copy_tensors(tensors, model, "train.init.run");
   log_info(fmt::format("starting from {} of {} at step {}", init.ema() ? "the average" : "the weights", init.run(),
                        stored.step));
+  if (count_heads(config.heads()) > 0) log_info("heads start anew: train.init.run gives the model's weights alone");
 }
 
 // The objective's numbers that were in the file.

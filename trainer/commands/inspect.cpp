@@ -128,7 +128,7 @@ void add_inspect_command(CLI::App& app, Process& process) {
   command->add_option("STORE", arguments->store, "Folder made by muster import or muster synth")->required();
   command->add_flag("--verify", arguments->verify, "Read every byte and compare with the hashes");
   command->add_option("--sample", arguments->sample, "Print this many images with their captions")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   auto* augmented = command->add_option("--augmented", arguments->augmented,
                                         "Write a page of images and captions as training with --config changes them");
   auto* config = command->add_option("--config", arguments->config, "Run config, for --augmented");

@@ -11,6 +11,7 @@
 #include "dataloader/formats/safetensors_rows.h"
 #include "launch/error.h"
 #include "trainer/evaluation.h"
+#include "trainer/model_tokenizer.h"
 #include "trainer/retrieval/fixed_product.h"
 #include "trainer/run_folder.h"
 #include "trainer/split_names.h"
@@ -26,7 +27,7 @@ class Embedder {
  public:
   Embedder(const TrainedRun& run, const Store& store)
       : run_(run),
-        tokenizer_(make_tokenizer(run.settings.data.tokenizer())),
+        tokenizer_(make_model_tokenizer(run.settings.data, run.settings.model)),
         reader_(store, run.settings.data, input_size(run.settings.model), *tokenizer_) {}
 
   at::Tensor embed(const std::vector<int64_t>& images) const {

@@ -125,7 +125,7 @@ void add_train_command(CLI::App& app, Process& process) {
   command->add_option("--set", arguments->overrides, "Override a field: --set train.global_batch=512")->take_all();
   command
       ->add_option("--stop-after", arguments->stop_after, "Save and stop once this many steps are done (exit code 75)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
   command->add_option("--trace", arguments->trace,
                       "FIRST:LAST: record these steps as RUN/trace.rank*.json, for chrome://tracing and Perfetto");
   command->add_flag("--print-config", arguments->print_config, "Print the resolved config and stop");

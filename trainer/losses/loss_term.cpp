@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "trainer/losses/losses.pb.h"
 
 namespace muster {
@@ -21,7 +23,11 @@ std::string loss_name(const Term& term) {
 }
 
 LossTerm describe(const Term& term, const std::string& path, Checks& checks) {
-  checks.at_least(0.0, path + ".weight", term.weight());
+  if (std::isinf(term.weight())) {
+    checks.require(false, path + ".weight", term.weight(), "a finite number, 0 or more");
+  } else {
+    checks.at_least(0.0, path + ".weight", term.weight());
+  }
   if (term.pair().empty()) {
     checks.add(path + ".pair is empty: give the name of a pair of features, or leave it out for \"global\"");
   }
