@@ -90,6 +90,9 @@ TEST_F(WeightsTest, ARunStartsFromAnotherOfOtherInputSizes) {
   ASSERT_EQ(done.exit_code, 0) << done.output;
   EXPECT_THAT(done.output, HasSubstr("position table resized (2 x 2 patches there, 3 x 1 here)"));
   EXPECT_THAT(done.output, HasSubstr("position table resized (12 tokens there, 20 here)"));
+  EXPECT_THAT(done.output, Not(HasSubstr("heads start anew")));
+  settings.emplace_back("heads.identity_classifier.weight=1");
+  EXPECT_THAT(train("third", settings).output, HasSubstr("heads start anew: train.init.run gives the model's weights"));
   const NamedTensors before = saved("first", "ema.safetensors"), after = saved("second", "model.safetensors");
   for (const auto& [name, tensor] : after) {
     at::Tensor expected = find_tensor(before, name, "first");

@@ -22,7 +22,7 @@ class PublishedModel {
   // the tensors do not show, heads and activation, is OpenAI's (width / 64, QuickGELU) or stands in
   // open_clip_config.json or config.json beside the file; without these the heads are taken to be width / 64, and the
   // activation is not set. DataError: as WeightFile; no such model; a model of another kind, such as with a ResNet;
-  // sizes of a model with more weights than the file holds, which nobody should take memory for.
+  // sizes of a model far larger than the file, which nobody should take memory for.
   explicit PublishedModel(const std::string& path);
 
   const WeightFile& file() const { return file_; }
