@@ -13,7 +13,7 @@ std::vector<std::string> seeds() {
       "NN s fhassuf 1 NNS x\nly hassuf 2 RB x\nun deletepref 2 JJ x\nthe goodright NN x\n- char JJ x\n";
   const std::string context = "VBZ NNS PREVTAG DT\nNN VB PREV1OR2TAG TO\nJJ NN NEXTTAG STAART\nIN RB WDAND2AFT as as\n";
   return {lexicon + "\1" + lexical + "\1" + context + "\1the red man walks quickly in 1,000 Unhappy-cars",
-          ";;; note\n\n" + lexicon + "\1\1\1The man"};
+          ";;; note\n\n" + lexicon + "\1" + lexical + "\1" + context + "\1The man"};
 }
 
 std::vector<std::string> words() {
