@@ -15,6 +15,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -153,8 +154,14 @@ class Reasons {
   }
 
   void write(const std::string& path) const {
+    constexpr size_t kMost = 40;  // the shortest: reasons that quote the input have no end
+    std::vector<std::string> shortest;
+    for (const auto& [form, bytes] : inputs_) shortest.push_back(bytes);
+    std::sort(shortest.begin(), shortest.end(),
+              [](const std::string& a, const std::string& b) { return a.size() < b.size(); });
+    shortest.resize(std::min(shortest.size(), kMost));
     std::ofstream file(path);
-    for (const auto& [form, bytes] : inputs_) {
+    for (const std::string& bytes : shortest) {
       for (const char byte : bytes) {
         constexpr char kDigits[] = "0123456789abcdef";
         file << kDigits[static_cast<uint8_t>(byte) >> 4U] << kDigits[static_cast<uint8_t>(byte) & 15U];
