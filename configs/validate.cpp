@@ -12,6 +12,9 @@
 #include "configs/validate_data.h"
 #include "launch/checks.h"
 #include "trainer/chunk_search.h"
+#include "trainer/clean_pairs.h"
+#include "trainer/encoders/model_config.h"
+#include "trainer/head_start.h"
 #include "trainer/heads/identity_classifier.h"
 #include "trainer/heads/image_restoration.h"
 #include "trainer/heads/masked_words.h"
@@ -104,6 +107,51 @@ void check_ema(const EmaConfig& ema, Checks& checks) {
                  "0 (no average) or more, below 1");
 }
 
+void check_clean_pairs(const RunConfig& config, Checks& checks) {
+  const CleanPairsConfig& clean = config.train().clean_pairs();
+  checks.at_least(0, "train.clean_pairs.iterations", clean.iterations(), "0: all pairs count");
+  checks.at_least(0.0, "train.clean_pairs.tolerance", clean.tolerance());
+  checks.positive("train.clean_pairs.variance_floor", clean.variance_floor());
+  if (!divides_pairs(config.train())) return;
+  for (int i = 0; i < config.objective().term_size(); ++i) {
+    if (config.objective().term(i).has_tal()) continue;
+    checks.add(
+        fmt::format("objective.term[{}] is no tal, by whose losses train.clean_pairs divides: leave it out, or set "
+                    "train.clean_pairs.iterations to 0",
+                    i));
+  }
+}
+
+// What a second pair of features goes with.
+void check_pairs(const RunConfig& config, Checks& checks) {
+  const ModelConfig& model = config.model();
+  bool selected = false;
+  for (int i = 0; i < config.objective().term_size(); ++i) {
+    const std::string& pair = config.objective().term(i).pair();
+    selected |= pair == "selected";
+    if (pair.empty() || pair_width(model, pair) > 0) continue;
+    checks.add(
+        fmt::format("objective.term[{}].pair is \"{}\": the model gives \"global\"{}", i, pair,
+                    selects_tokens(model) ? " and \"selected\"" : "; with model.token_selection also \"selected\""));
+  }
+  if (!selects_tokens(model)) return;
+  if (!selected) {
+    checks.add("model.token_selection is trained by no term: give one with pair: \"selected\", or set its width to 0");
+  }
+  const int64_t chunk = config.train().chunk();
+  if (chunk != 0 && (chunk < 0 || chunk < config.train().global_batch())) {
+    checks.add(
+        "train.chunk cuts a batch that model.token_selection normalises as a whole (batch norm): set train.chunk to 0");
+  }
+  if (keeps_references(config.references()) || heads_need_references(config.heads())) {
+    checks.add("references do not go with model.token_selection: leave them out, or set its width to 0");
+  }
+  if (config.heads().image_restoration().weight() > 0) {
+    checks.add(
+        "heads.image_restoration does not go with model.token_selection: set its weight or the selection's width to 0");
+  }
+}
+
 void check_init(const InitConfig& init, Checks& checks) {
   const bool of_run = init.ema() || init.checkpoint() != "newest";
   const bool more = of_run || init.resize_positions() != InitConfig::REFUSE || !init.ignore().empty();
@@ -155,6 +203,8 @@ std::vector<std::string> find_problems(const RunConfig& config) {
   check_data(config, checks);
   checks.add(find_problems(config.objective()));
   check_train(config.train(), checks);
+  check_clean_pairs(config, checks);
+  check_pairs(config, checks);
   check_comm(config.comm(), checks);
   check_references(config.references(), checks);
   check_refinement(config.refinement(), checks);

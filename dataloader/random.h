@@ -29,6 +29,7 @@ enum class Purpose : uint32_t {
   kMaskedWords = 15,
   kImageMask = 16,
   kPruning = 17,
+  kCleanPairs = 18,
   kHoldout = 32,
   kDropout = 0x10000,
 };

@@ -56,7 +56,7 @@ template <typename Encode>
 at::Tensor embed_rows(const std::vector<int64_t>& numbers, const RunSettings& settings, const Encode& encode) {
   const auto total = static_cast<int64_t>(numbers.size());
   const int64_t batch = settings.train.evaluation().batch();
-  std::vector<at::Tensor> parts = {at::empty({0, settings.model.joint_width()}, at::kFloat)};
+  std::vector<at::Tensor> parts = {at::empty({0, embedding_width(settings.model)}, at::kFloat)};
   for (int64_t done = 0; done < total; done += batch) {
     const auto begin = numbers.begin() + done;
     parts.push_back(encode(std::vector<int64_t>(begin, begin + std::min(batch, total - done))));

@@ -17,10 +17,19 @@ struct FeaturePair {
   at::Tensor text;   // [b, d]
 };
 
+// Where the last part of a model begins that is one over the rows of all ranks, such as batch norm: its backward is
+// collective, so it goes first and alone, cut by cut, on every rank; then backward goes on from `before`.
+struct FeatureCut {
+  at::Tensor feature;  // the image or text of a pair, made of `start`
+  at::Tensor start;    // a leaf with the values of `before`; on a rank without rows one without rows
+  at::Tensor before;   // of the towers; without a graph where they are frozen or there are no rows
+};
+
 struct Features {
   std::vector<FeaturePair> pairs;
-  at::Tensor text_tokens;   // [b, T, d], the caption's tokens in the same space; undefined unless asked for
-  at::Tensor image_tokens;  // [b, 1 + patches, d], class token and patches likewise
+  at::Tensor text_tokens;        // [b, T, d], the caption's tokens in the same space; undefined unless asked for
+  at::Tensor image_tokens;       // [b, 1 + patches, d], class token and patches likewise
+  std::vector<FeatureCut> cuts;  // of live features of all rows, in the same order on every rank
 };
 
 // What a forward pass is to give beside the pairs.

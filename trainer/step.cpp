@@ -68,16 +68,22 @@ void add_images(const std::vector<Features>& chunks, Features& joined) {
 std::vector<at::Tensor> outputs_of(const Features& features) {
   std::vector<at::Tensor> outputs;
   for (const FeaturePair& pair : features.pairs) outputs.insert(outputs.end(), {pair.image, pair.text});
+  for (const FeatureCut& cut : features.cuts) outputs.push_back(cut.before);
   return outputs;
 }
 
-// The objective's gradients are final before backward, and no hook tells the reducer so: the bucket that holds them,
+bool is_behind_cut(const at::Tensor& output, const Features& live) {
+  return std::any_of(live.cuts.begin(), live.cuts.end(),
+                     [&](const FeatureCut& cut) { return cut.feature.is_same(output); });
+}
+
+// Gradients that are final before the last backward, of which no hook tells the reducer: the buckets that hold them,
 // the first of all, would wait for finish().
-void arm_reducer(GradientReducer& reducer, const NamedParameters& own, const NamedParameters& trainable) {
+void arm_reducer(GradientReducer& reducer, const std::vector<at::Tensor>& final, const NamedParameters& trainable) {
   reducer.arm();
-  for (const auto& [name, parameter] : own) {
+  for (const at::Tensor& parameter : final) {
     const bool trained = std::any_of(trainable.begin(), trainable.end(),
-                                     [&, p = parameter](const auto& other) { return other.second.is_same(p); });
+                                     [&](const auto& other) { return other.second.is_same(parameter); });
     if (trained) reducer.mark_ready(parameter);
   }
 }
@@ -90,6 +96,17 @@ std::string no_memory_left(at::Device device, int64_t chunk, int64_t rows) {
                               : "one row is the least; take a smaller model, or train.precision=BF16");
 }
 
+// Through what is one over the rows of all ranks. Collective.
+void backward_behind_cuts(const Features& live, const Features& gradient) {
+  for (const FeatureCut& cut : live.cuts) {
+    for (size_t pair = 0; pair < live.pairs.size(); ++pair) {
+      const FeaturePair &forward = live.pairs[pair], &back = gradient.pairs[pair];
+      if (forward.image.is_same(cut.feature)) torch::autograd::backward({cut.feature}, {back.image});
+      if (forward.text.is_same(cut.feature)) torch::autograd::backward({cut.feature}, {back.text});
+    }
+  }
+}
+
 // Sends dL/dfeatures of these rows, and the heads' loss of them (may be undefined), back through the chunk's graphs at
 // once: a parameter's hook runs when both have reached it.
 void backward(const Features& live, const Features& gradient, const at::Tensor& head_loss, Rows rows) {
@@ -98,10 +115,15 @@ void backward(const Features& live, const Features& gradient, const at::Tensor& 
     const FeaturePair& forward = live.pairs[pair];
     const FeaturePair& back = gradient.pairs[pair];
     for (const auto& [output, whole] : {std::pair{forward.image, back.image}, std::pair{forward.text, back.text}}) {
-      if (!output.requires_grad()) continue;  // a frozen tower
+      if (!output.requires_grad() || is_behind_cut(output, live)) continue;  // a frozen tower; is through already
       outputs.push_back(output);
       gradients.push_back(whole.narrow(0, rows.begin, rows.size));
     }
+  }
+  for (const FeatureCut& cut : live.cuts) {
+    if (!cut.before.requires_grad()) continue;
+    outputs.push_back(cut.before);
+    gradients.push_back(cut.start.grad());
   }
   if (head_loss.defined()) {
     outputs.push_back(head_loss);
@@ -132,6 +154,7 @@ TrainingStep::TrainingStep(Model& model, LossObjective& objective, NamedParamete
   if (heads_ != nullptr && heads_->need_references() && references_ == nullptr) {
     throw std::logic_error("TrainingStep: a head needs references, and there is no bank");
   }
+  model_.join(communicator_);
 }
 
 std::vector<std::string> TrainingStep::term_names() const {
@@ -189,12 +212,12 @@ Features TrainingStep::forward_again(const Batch& chunk) {
   return features;
 }
 
-StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& progress) {
+StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& progress, const at::Tensor& weight) {
   reducer_.zero();
   const std::vector<Rows> rows = cut_into_chunks(batch.size(), options_.chunk);
   std::vector<Batch> chunks;
   for (const Rows of_chunk : rows) chunks.push_back(slice(batch, of_chunk));
-  const Labels labels{batch.identity, batch.image_id, batch.position, {}};
+  const Labels labels{batch.identity, batch.image_id, batch.position, weight};
   Encoded encoded = encode(chunks, labels);
   std::vector<Features> live = chunks.size() == 1 ? std::move(encoded.live) : std::vector<Features>();
   LossResult loss = evaluate(std::move(encoded), labels, progress);
@@ -205,7 +228,8 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
     const Features features = live.empty() ? forward_again(chunks[i]) : std::move(live[i]);
     const at::Tensor head_loss = head_losses(chunks[i], features, rows[i].begin);
     const TraceSpan span(options_.trace, "backward", {"rows", chunks[i].size()});
-    if (i + 1 == chunks.size()) arm_reducer(reducer_, own, trainable_);
+    backward_behind_cuts(features, loss.gradient);
+    if (i + 1 == chunks.size()) arm_reducer(reducer_, final_before_backward(), trainable_);
     backward(features, loss.gradient, head_loss, rows[i]);
   }
   finish_heads(loss);
@@ -217,6 +241,12 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
   double norm = global_norm(trainable_);
   if (references_ != nullptr) norm = std::sqrt(norm * norm + references_->finish_gradient());
   return {loss.value, loss.terms, norm, reducer_.exposed_seconds()};
+}
+
+std::vector<at::Tensor> TrainingStep::final_before_backward() const {
+  std::vector<at::Tensor> final = model_.parameters_behind_cuts();
+  for (const auto& [name, parameter] : objective_.parameters()) final.push_back(parameter);
+  return final;
 }
 
 LossResult TrainingStep::evaluate(Encoded encoded, const Labels& labels, const Progress& progress) {
@@ -277,18 +307,23 @@ void TrainingStep::rehearse(const Batch& rows) {
   reducer_.zero();
 }
 
-StepResult TrainingStep::run(const Batch& batch, const Progress& progress, double rate_factor) {
+StepResult TrainingStep::run(const Batch& batch, const Progress& progress, double rate_factor,
+                             const at::Tensor& weight) {
   try {
-    return run_in_memory(batch, progress, rate_factor);
+    return run_in_memory(batch, progress, rate_factor, weight);
   } catch (const c10::OutOfMemoryError&) {
     throw ConfigError(no_memory_left(device_, options_.chunk, batch.size()));
   }
 }
 
-StepResult TrainingStep::run_in_memory(const Batch& batch, const Progress& progress, double rate_factor) {
-  const StepResult result = compute_gradients(batch, progress);
+StepResult TrainingStep::run_in_memory(const Batch& batch, const Progress& progress, double rate_factor,
+                                       const at::Tensor& weight) {
+  std::vector<at::Tensor> buffers;  // which a forward pass changes
+  for (const at::Tensor& buffer : model_.buffers()) buffers.push_back(buffer.clone());
+  const StepResult result = compute_gradients(batch, progress, weight);
   if (!result.is_finite()) {
     if (references_ != nullptr) references_->discard();
+    for (size_t i = 0; i < buffers.size(); ++i) model_.buffers()[i].copy_(buffers[i]);
     return result;
   }
   const bool clip = options_.clip_norm > 0 && result.gradient_norm > options_.clip_norm;

@@ -53,9 +53,10 @@ class TrainingStep {
   // Of the objective's terms, then "references", then the heads.
   std::vector<std::string> term_names() const;
 
-  // Collective. A step that is not finite (see its result) changes nothing: no parameter, no optimizer state, no
-  // reference. ConfigError, on the rank that has it, if the device's memory is too small: it names the next chunk.
-  StepResult run(const Batch& batch, const Progress& progress, double rate_factor);
+  // Collective. A step that is not finite (see its result) changes nothing: no parameter, no buffer, no optimizer state,
+  // no reference. ConfigError, on the rank that has it, if the device's memory is too small: it names the next chunk.
+  // `weight`: of the rows, as Labels::weight.
+  StepResult run(const Batch& batch, const Progress& progress, double rate_factor, const at::Tensor& weight = {});
 
   // Rows per forward from now on; 0: all at once.
   void set_chunk(int64_t rows) { options_.chunk = rows; }
@@ -65,10 +66,10 @@ class TrainingStep {
   void rehearse(const Batch& rows);
 
   // The same without the optimizer: parameters keep their values, gradients hold the sum over ranks. For tests.
-  StepResult compute_gradients(const Batch& batch, const Progress& progress);
+  StepResult compute_gradients(const Batch& batch, const Progress& progress, const at::Tensor& weight = {});
 
  private:
-  StepResult run_in_memory(const Batch& batch, const Progress& progress, double rate_factor);
+  StepResult run_in_memory(const Batch& batch, const Progress& progress, double rate_factor, const at::Tensor& weight);
   // All chunks of a batch, encoded.
   struct Encoded {
     std::vector<Features> live;  // of each chunk, with a graph if there is but one
@@ -80,6 +81,7 @@ class TrainingStep {
   Features forward_again(const Batch& chunk);
   LossResult evaluate(Encoded encoded, const Labels& labels, const Progress& progress);
   void add_references(const Features& features, const Labels& labels, const Progress& progress, LossResult& loss);
+  std::vector<at::Tensor> final_before_backward() const;
   void begin_heads(const Batch& batch, const Progress& progress);
   at::Tensor head_losses(const Batch& rows, const Features& live, int64_t first);
   void finish_heads(LossResult& loss);

@@ -8,6 +8,7 @@
 #include "comm/buckets.h"
 #include "comm/communicator.h"
 #include "launch/error.h"
+#include "trainer/encoders/model_config.h"
 #include "trainer/head_cost.h"
 #include "trainer/losses/loss_term.h"
 #include "trainer/losses/objective.h"
@@ -42,6 +43,14 @@ double seconds(const Traffic& traffic, const Machine& machine) {
 }
 
 }  // namespace
+
+std::vector<std::string> pairs_of(const Objective& objective) {
+  std::vector<std::string> pairs;
+  for (const Term& term : objective.term()) {
+    if (std::find(pairs.begin(), pairs.end(), term.pair()) == pairs.end()) pairs.push_back(term.pair());
+  }
+  return pairs;
+}
 
 int64_t rows_of(const StepJob& job, int rank) {
   return split_rows(job.settings.train.global_batch(), job.world)[static_cast<size_t>(rank)];
@@ -101,27 +110,25 @@ StepFlop step_flop(const StepJob& job, int rank) {
   const TowerFlop text =
       carried > 0 ? text_flop(model, carried, TowerTokens::kAll) : text_flop(model, job.caption_tokens);
   const int64_t rows = rows_of(job, rank), chunk = chunk_rows(job, rank), batch = job.settings.train.global_batch();
-  const double backward =
-      (trains(trainable, "image.") ? image.backward : 0) + (trains(trainable, "text.") ? text.backward : 0);
+  const TowerFlop selection = selection_flop(model, job.caption_tokens);
+  const double backward = (trains(trainable, "image.") ? image.backward : 0) +
+                          (trains(trainable, "text.") ? text.backward : 0) +
+                          (trains(trainable, "selection.") ? selection.backward : selection.forward);
   StepFlop flop;
   if (rows == 0) return flop;
-  flop.forward = to_double(rows) * (image.forward + text.forward);
+  flop.forward = to_double(rows) * (image.forward + text.forward + selection.forward);
   flop.again = rows > chunk ? flop.forward : 0;
   flop.backward = to_double(rows) * backward;
   flop.last_backward = to_double(rows - (rows - 1) / chunk * chunk) * backward;
-  std::vector<std::string> pairs;
   for (const Term& term : job.settings.objective.term()) {
     Checks checks;
     const LossTerm loss = describe(term, "", checks);
-    if (loss.whole) {
-      flop.loss += loss.whole->cost(rows, model.joint_width()).flop;
-    } else if (std::find(pairs.begin(), pairs.end(), term.pair()) == pairs.end()) {
-      pairs.push_back(term.pair());
-    }
+    if (loss.whole) flop.loss += loss.whole->cost(rows, pair_width(model, term.pair())).flop;
   }
   const double products = is_one_tile(rows, batch) ? 3 : 4;
-  flop.loss += to_double(static_cast<int64_t>(pairs.size())) * products * 2 * to_double(rows) * to_double(batch) *
-               model.joint_width();
+  int64_t widths = 0;
+  for (const std::string& pair : pairs_of(job.settings.objective)) widths += pair_width(model, pair);
+  flop.loss += products * 2 * to_double(rows) * to_double(batch) * to_double(widths);
   flop.references = references_flop(job, rank);
   flop.heads = to_double(rows) * heads_flop(job);
   return flop;

@@ -15,13 +15,16 @@
 //                      (PairLoss::needs())
 //   matrices of losses loss.whole: all-reduce of 8 for each number that a term of whole matrices sums
 //                      (FeatureLoss::cost())
+//   batch statistics   of token selection, images and captions: all-reduce of 8 (2 h + 1) forward and of 16 h backward
+//                      for the hidden layer's width h
 //   references         means of features: all-reduce of 16 d; identities: all-gather of 8 b
 //                      replicated: all-reduce of the rows' gradient, m d 4
 //                      sharded: all-gather of 2 b d 4, all-reduce of 32 B twice, reduce-scatter of 2 B d 4, norm: 8
 //   heads              counts and sums: all-reduce of 8 each
 //                      references of the batch (sharded): all-to-all of at most B d 4
 //                      their gradients: b d 4, to all (replicated) or to whose rows they are (sharded)
-//   agreement          rows, identities, values of the terms: all-gathers of 24, 8 b, 8 (T + 1); whether to stop: 4
+//   agreement          rows, identities, values of the terms: all-gathers of 24, 8 b, 8 (T + 1); weights of clean
+//   pairs: 8 b; whether to stop: 4
 // In a world of one the calls of gather_rows() are not made; the others are, and send nothing.
 //
 // FLOP (2 a multiply-add): encoders as encoders/model_cost.h, once more forward if there is more than one chunk; the
@@ -57,6 +60,9 @@ struct StepJob {
   std::vector<ParameterSize> head_parameters;
   double masked_words = 0;  // that heads.masked_words predicts, a sample
 };
+
+// The pairs of features that have terms, in the order of their first ones.
+std::vector<std::string> pairs_of(const Objective& objective);
 
 // Rows of a rank, and of the chunks that they are cut into; with train.chunk AUTO as if all fitted.
 int64_t rows_of(const StepJob& job, int rank);
@@ -94,6 +100,7 @@ enum class StepPart {
   kFeatureGradients,
   kColumnStatistics,
   kLossSums,
+  kBatchStatistics,
   kReferences,
   kHeads,
   kAgreement,

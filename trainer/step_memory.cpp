@@ -6,6 +6,7 @@
 
 #include "comm/communicator.h"
 #include "dataloader/loader.h"
+#include "trainer/encoders/model_config.h"
 #include "trainer/head_cost.h"
 #include "trainer/head_start.h"
 #include "trainer/losses/loss_term.h"
@@ -53,7 +54,7 @@ class ItemList {
 int64_t weight_count(const StepJob& job, const std::vector<ParameterSize>& trainable) {
   int64_t own = 0;  // of the objective
   for (const ParameterSize& parameter : trainable) own += parameter.name.rfind("objective.", 0) == 0 ? 1 : 0;
-  return count_parameters(job.settings.model) + count_of(job.head_parameters) + own;
+  return count_parameters(job.settings.model) + count_buffers(job.settings.model) + count_of(job.head_parameters) + own;
 }
 
 int64_t optimizer_bytes(const StepJob& job, const std::vector<ParameterSize>& trainable) {
@@ -92,18 +93,23 @@ bool has_tiles(const Objective& objective) {
 }
 
 // Gathered captions, unit rows and cosines of a tile, gradients: all matrices of an evaluation of the losses. On a GPU
-// with half products the unit rows and the weights once more are half as wide.
+// with half products the unit rows and the weights once more are half as wide. Of several pairs of features the later
+// ones' captions and the earlier ones' gradients are there as well; here all of them.
 int64_t loss_bytes(const StepJob& job, int rank) {
   if (!has_tiles(job.settings.objective)) return kFloat * 2 * rows_of(job, rank) * job.settings.model.joint_width();
   const TileShape tile = job.gpu ? kDeviceTile : TileShape{};
   const int64_t rows = rows_of(job, rank), batch = job.settings.train.global_batch();
   const int64_t tile_rows = std::min(tile.rows, rows), tile_columns = std::min(tile.columns, batch);
-  const int64_t width = job.settings.model.joint_width();
   const int64_t gathered = job.world > 1 ? batch + rows : 0;  // captions; their gradient's own rows
   const bool half = job.gpu && job.settings.train.precision() == TrainConfig::BF16;
-  const int64_t units = (half ? kFloat / 2 : kFloat) * width * (tile_rows + tile_columns);
+  int64_t most = 0, sum = 0;
+  for (const std::string& pair : pairs_of(job.settings.objective)) {
+    const int64_t width = pair_width(job.settings.model, pair);
+    most = std::max(most, (half ? kFloat / 2 : kFloat) * width * (tile_rows + tile_columns));
+    sum += kFloat * width * (gathered + rows + batch);
+  }
   const int64_t weights = half ? kFloat / 2 * tile_rows * tile_columns : 0;
-  return kFloat * (width * (gathered + rows + batch) + tile_rows * tile_columns) + units + weights;
+  return sum + kFloat * tile_rows * tile_columns + most + weights;
 }
 
 // One term after the other.
@@ -193,7 +199,10 @@ std::vector<MemoryItem> step_memory(const StepJob& job, int rank) {
   if (!job.gpu) items.exact("activations", activations, of_chunk);
   items.about("heads", head_bytes(job, chunk), "of the chunk: passes of a tower, blocks, outputs");
   if (rows > chunk) items.exact("features", 2 * kFloat * rows * model.joint_width(), "all chunks': 8 b d");
-  items.exact("loss, matrices", loss_bytes(job, rank), "captions, gradients, one tile");
+  const auto pairs = static_cast<int64_t>(pairs_of(job.settings.objective).size());
+  const char* matrices = "captions, gradients, one tile";
+  if (pairs == 1) items.exact("loss, matrices", loss_bytes(job, rank), matrices);
+  if (pairs > 1) items.about("loss, matrices", loss_bytes(job, rank), matrices);
   items.about("loss, whole matrices", whole_loss_bytes(job, rank), "sums of d x d, rows in float64");
   const int64_t numbers = 12;  // statistics, factors and codes a column: 5 to 20, by the loss
   const int64_t statistics = numbers * kNumber * batch * job.settings.objective.term_size();

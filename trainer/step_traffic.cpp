@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "comm/communicator.h"
+#include "trainer/clean_pairs.h"
+#include "trainer/encoders/model_config.h"
 #include "trainer/head_start.h"
 #include "trainer/losses/loss_term.h"
 #include "trainer/references/reference_bank.h"
@@ -70,6 +72,15 @@ class CallList {
   std::vector<int64_t> rows_;
   std::vector<StepCall> calls_;
 };
+
+// Of the norm of selected tokens, forward and backward.
+void add_batch_statistics(CallList& calls, const ModelConfig& model) {
+  const int64_t hidden = model.token_selection().width() / 2;
+  for (const char* name : {"selection.text", "selection.image"}) {
+    calls.all_reduce(StepPart::kBatchStatistics, name, 2 * hidden + 1, kNumber);
+    calls.all_reduce(StepPart::kBatchStatistics, name, 2 * hidden, kNumber);
+  }
+}
 
 void add_labels(CallList& calls, int64_t widths) {
   calls.gather_numbers(StepPart::kAgreement, "loss.rows", kNumber * (2 + widths));
@@ -156,20 +167,21 @@ void add_heads(CallList& calls, const StepJob& job) {
 // The terms on one pair of features.
 struct PairCalls {
   std::string name;
+  int64_t width = 0;
   std::vector<PairNeeds> needs;  // of those over pairs of an image and a text
   int64_t summed_numbers = 0;    // by those of whole matrices
 };
 
-std::vector<PairCalls> calls_by_pair(const Objective& objective, int64_t width) {
+std::vector<PairCalls> calls_by_pair(const RunSettings& settings) {
   std::vector<PairCalls> pairs;
-  for (const Term& term : objective.term()) {
+  for (const Term& term : settings.objective.term()) {
     const auto same = [&](const PairCalls& pair) { return pair.name == term.pair(); };
     auto found = std::find_if(pairs.begin(), pairs.end(), same);
-    if (found == pairs.end()) found = pairs.insert(found, {term.pair(), {}});
+    if (found == pairs.end()) found = pairs.insert(found, {term.pair(), pair_width(settings.model, term.pair()), {}});
     Checks checks;
     const LossTerm loss = describe(term, "", checks);
     if (loss.whole) {
-      found->summed_numbers += loss.whole->cost(0, width).summed_numbers;
+      found->summed_numbers += loss.whole->cost(0, found->width).summed_numbers;
     } else {
       found->needs.push_back(loss.make_float(LogitParameters(), 0)->needs());
     }
@@ -191,6 +203,8 @@ const char* describe(StepPart part) {
       return "column statistics";
     case StepPart::kLossSums:
       return "matrices of losses";
+    case StepPart::kBatchStatistics:
+      return "batch statistics";
     case StepPart::kReferences:
       return "references";
     case StepPart::kHeads:
@@ -203,12 +217,13 @@ const char* describe(StepPart part) {
 
 std::vector<StepCall> step_calls(const StepJob& job, int rank) {
   CallList calls(job, rank);
-  const int64_t width = job.settings.model.joint_width();
-  const std::vector<PairCalls> pairs = calls_by_pair(job.settings.objective, width);
+  const std::vector<PairCalls> pairs = calls_by_pair(job.settings);
   add_gradients(calls, job);
   add_labels(calls, static_cast<int64_t>(pairs.size()));
+  if (divides_pairs(job.settings.train)) calls.gather_rows(StepPart::kAgreement, "loss.weight", kNumber);
+  if (selects_tokens(job.settings.model)) add_batch_statistics(calls, job.settings.model);
   for (const PairCalls& pair : pairs) {
-    if (!pair.needs.empty()) add_loss(calls, pair.needs, width);
+    if (!pair.needs.empty()) add_loss(calls, pair.needs, pair.width);
     if (pair.summed_numbers > 0) calls.all_reduce(StepPart::kLossSums, "loss.whole", pair.summed_numbers, kNumber);
   }
   if (job.identities > 0) add_references(calls, job);

@@ -18,6 +18,7 @@
 #include "launch/log.h"
 #include "launch/signals.h"
 #include "trainer/chunk_search.h"
+#include "trainer/clean_pairs.h"
 #include "trainer/device_loader.h"
 #include "trainer/evaluation.h"
 #include "trainer/head_start.h"
@@ -101,6 +102,9 @@ class Trainer::Impl {
     }
     // Before its checkpoints are read: they could change meanwhile.
     if (communicator.rank() == 0 && holds_run(run_dir)) lock_.emplace(run_dir);
+    if (divides_pairs(train_)) {
+      division_.emplace(settings_, stores_, *tokenizer_, *model_, objective_, communicator, steps_per_epoch_);
+    }
     if (references_) reference_names_ = reference_names(references_->order(), stores_);
     state_.set_seed(train_.seed());
     state_.set_store_fingerprint(stores.fingerprint());
@@ -177,11 +181,23 @@ class Trainer::Impl {
     return batches_->next();
   }
 
+  // What an epoch begins with, in its first step or where the run goes on.
+  void divide_pairs() {
+    if (!division_) return;
+    const TraceSpan span(recorder_, "clean pairs");
+    communicator_.set_phase("clean pairs", settings_.comm.slow_phase_timeout_s());
+    const bool divided = division_->begin_epoch(state_.step() / steps_per_epoch_);
+    if (divided) *state_.mutable_clean_pairs() = division_->state();
+    communicator_.set_phase("training", 0);
+  }
+
   StepResult train_step() {
+    divide_pairs();
     const Batch batch = next_batch();
     const Progress progress{state_.step(), epoch()};
     model_->train();
-    const StepResult result = step_.run(batch, progress, schedule_.factor(state_.step()));
+    const at::Tensor weight = division_ ? division_->weights(batch.position) : at::Tensor();
+    const StepResult result = step_.run(batch, progress, schedule_.factor(state_.step()), weight);
     if (!result.is_finite()) {
       skip(result);
     } else {
@@ -355,6 +371,7 @@ class Trainer::Impl {
   void resume(const std::function<void(const NamedTensors&)>& initial_weights) {
     if (const auto state = checkpoints_.resume(stores_, initial_weights)) {
       state_ = *state;
+      if (division_ && state_.has_clean_pairs()) division_->resume(state_.clean_pairs());
     } else if (references_) {
       initialise_references(*references_, *model_, settings_, stores_, communicator_);
     }
@@ -398,6 +415,7 @@ class Trainer::Impl {
   int64_t steps_per_epoch_;
   int64_t total_steps_;
   Schedule schedule_;
+  std::optional<PairDivision> division_;  // if the run divides its pairs
   std::optional<WeightAverage> average_;  // if the run keeps one
   TrainState state_;
   RunCheckpoints checkpoints_;

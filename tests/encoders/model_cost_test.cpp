@@ -43,6 +43,11 @@ ModelConfig small(ModelConfig::Activation activation, double dropout = 0) {
   return resolve_model(config);
 }
 
+ModelConfig selecting(ModelConfig config) {
+  config.mutable_token_selection()->set_width(28);
+  return resolve_model(config);
+}
+
 // Captions whose end token is the last of `tokens`.
 Batch make_batch(const ModelConfig& config, int64_t rows, int64_t tokens) {
   at::Generator generator = at::detail::createCPUGenerator(1);
@@ -56,13 +61,10 @@ Batch make_batch(const ModelConfig& config, int64_t rows, int64_t tokens) {
 }
 
 TEST(ModelCost, ParametersAreThoseOfTheModel) {
-  for (const ModelConfig::Preset preset : {ModelConfig::MINI, ModelConfig::CUSTOM}) {
-    ModelConfig config = small(ModelConfig::GELU);
-    if (preset == ModelConfig::MINI) {
-      config = ModelConfig();
-      config.set_preset(preset);
-      config = resolve_model(config);
-    }
+  ModelConfig mini;
+  mini.set_preset(ModelConfig::MINI);
+  for (const ModelConfig& config :
+       {resolve_model(mini), small(ModelConfig::GELU), selecting(small(ModelConfig::GELU))}) {
     const std::vector<ParameterSize> sizes = parameter_sizes(config);
     const auto model = make_model(config, 1);
     const auto parameters = model->named_parameters();
@@ -74,6 +76,9 @@ TEST(ModelCost, ParametersAreThoseOfTheModel) {
       count += sizes[i].count;
     }
     EXPECT_EQ(count_parameters(config), count);
+    int64_t buffers = 0;
+    for (const at::Tensor& buffer : model->buffers()) buffers += buffer.numel();
+    EXPECT_EQ(count_buffers(config), buffers);
   }
 }
 
@@ -130,6 +135,44 @@ TEST(ModelCost, FlopAreThoseOfTheProductsThatAreMade) {
     seen.sum().backward();
     EXPECT_DOUBLE_EQ(counted.take(), rows * some.backward);
   }
+}
+
+TEST(ModelCost, FlopOfASelectionAreThoseOfTheProductsThatAreMade) {
+  const int64_t rows = 3, tokens = 14;
+  for (const bool padding : {false, true}) {
+    ModelConfig config = selecting(small(ModelConfig::GELU));
+    config.mutable_token_selection()->set_padding(padding);
+    const auto model = make_model(config, 1);
+    const TowerFlop image = image_flop(config), text = text_flop(config, tokens);
+    const TowerFlop selection = selection_flop(config, tokens);
+    CountedFlop counted;
+    const Features features = model->forward(make_batch(config, rows, tokens), 1);
+    EXPECT_DOUBLE_EQ(counted.take(), rows * (image.forward + text.forward + selection.forward));
+    for (const FeatureCut& cut : features.cuts) cut.feature.sum().backward();
+    EXPECT_DOUBLE_EQ(counted.take(), rows * selection.backward);
+    const at::Tensor &patches = features.cuts.at(1).before, &words = features.cuts.at(0).before;
+    torch::autograd::backward({patches, words}, {at::ones_like(patches), at::ones_like(words)});
+    EXPECT_DOUBLE_EQ(counted.take(), rows * (image.backward + text.backward));
+  }
+}
+
+// On one thread: what threads of a pool take is not seen.
+TEST(ModelCost, ActivationsOfASelectionAreWhatAForwardLeaves) {
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  for (const bool bf16 : {false, true}) {
+    for (const int64_t rows : {1, 30}) {
+      const ModelConfig config = selecting(small(ModelConfig::GELU));
+      const auto model = make_model(config, 1);
+      for (at::Tensor& parameter : model->parameters()) parameter.mutable_grad() = at::zeros_like(parameter);
+      const Batch batch = make_batch(config, rows, 14);
+      AllocatedBytes allocated;
+      const Bf16Scope precision(bf16, at::kCPU);
+      const Features features = model->forward(batch, 1);
+      EXPECT_EQ(allocated.now(), activation_bytes(config, rows, 14, bf16)) << rows << " rows, bf16 " << bf16;
+    }
+  }
+  at::set_num_threads(threads);
 }
 
 // On one thread: what threads of a pool take is not seen.

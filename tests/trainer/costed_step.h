@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "comm/gradient_reducer.h"
+#include "trainer/clean_pairs.h"
 #include "trainer/encoders/model.h"
 #include "trainer/heads/identity_classifier.h"
 #include "trainer/heads/image_restoration.h"
@@ -135,7 +136,9 @@ class CostedStep {
 
   void run() {
     model_->train();
-    step_->run(rows_of_rank(), {0, 1}, 1);
+    const Batch rows = rows_of_rank();
+    const at::Tensor weight = divides_pairs(settings_.train) ? at::ones({rows.size()}, at::kDouble) : at::Tensor();
+    step_->run(rows, {0, 1}, 1, weight);
   }
 
   // Bytes handed to the collectives of a step, by their names.
@@ -259,6 +262,13 @@ inline std::vector<std::pair<std::string, RunSettings>> costed_settings(int64_t 
   frozen->set_freeze(true);
   changed.objective.mutable_logit_scale()->set_learnable(false);
   all.emplace_back("a frozen tower in chunks", changed);
+  RunSettings rde = small_settings("term { tal {} } term { pair: \"selected\" tal {} }", batch);
+  rde.model.mutable_token_selection()->set_width(20);
+  rde.model = resolve_model(rde.model);
+  all.emplace_back("selected tokens", rde);
+  rde.model.mutable_token_selection()->set_padding(true);
+  rde.train.mutable_clean_pairs()->set_iterations(10);
+  all.emplace_back("selected tokens and padding, clean pairs", rde);
   RunSettings sen = small_settings(info_nce, batch);
   sen.heads.mutable_image_restoration()->set_weight(1);
   all.emplace_back("restoration", sen);

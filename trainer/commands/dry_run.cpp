@@ -12,8 +12,10 @@
 
 #include "dataloader/sample_list.h"
 #include "launch/error.h"
+#include "trainer/clean_pairs.h"
 #include "trainer/commands/count_format.h"
 #include "trainer/commands/matrix_rate.h"
+#include "trainer/encoders/model_config.h"
 #include "trainer/step_job.h"
 
 namespace muster {
@@ -93,7 +95,8 @@ void print_traffic(const StepJob& job) {
   int64_t count = 0;
   for (const StepPart part :
        {StepPart::kGradients, StepPart::kFeatures, StepPart::kFeatureGradients, StepPart::kColumnStatistics,
-        StepPart::kLossSums, StepPart::kReferences, StepPart::kHeads, StepPart::kAgreement}) {
+        StepPart::kLossSums, StepPart::kBatchStatistics, StepPart::kReferences, StepPart::kHeads,
+        StepPart::kAgreement}) {
     Traffic traffic;
     int64_t own = 0;
     bool is_bound = false;
@@ -222,11 +225,19 @@ void dry_run(const RunSettings& settings, const TrainingStores& stores, int rank
              measured ? fmt::format("matrix products here, {} threads", at::get_num_threads()) : "given",
              arguments.network, arguments.latency);
   print_time(job, machine);
-  print_chunks(job, machine);
+  if (!selects_tokens(settings.model)) print_chunks(job, machine);
   const double steps =
       train.has_steps() ? static_cast<double>(train.steps()) : std::ceil(train.epochs() * static_cast<double>(epoch));
+  double hours = steps * step_time(job, machine).step / 3600;
+  if (divides_pairs(train)) {
+    const double pass = static_cast<double>(epoch) * step_flop(job, 0).forward / machine.flops / 3600;
+    const double epochs = std::ceil(steps / static_cast<double>(epoch));
+    fmt::print("\nclean pairs: a forward of each epoch's pairs at its start, {:.2f} hours of all epochs\n",
+               epochs * pass);
+    hours += epochs * pass;
+  }
   fmt::print("\n{} steps of {} an epoch: {:.2f} hours, without evaluation\n", with_commas(static_cast<int64_t>(steps)),
-             with_commas(epoch), steps * step_time(job, machine).step / 3600);
+             with_commas(epoch), hours);
 }
 
 }  // namespace muster

@@ -14,6 +14,7 @@
 #include "trainer/commands/commands.h"
 #include "trainer/commands/run_config.h"
 #include "trainer/commands/run_setup.h"
+#include "trainer/encoders/model_config.h"
 #include "trainer/encoders/published_export.h"
 #include "trainer/losses/objective.h"
 
@@ -66,6 +67,10 @@ void export_model(const ExportArguments& arguments, Process& process) {
                           : "in Python: open_clip.create_model_from_pretrained(\"local-dir:{}\")\n",
              arguments.out);
   for (const std::string& name : made.left_out) fmt::print("left out, as it has no place there: {}\n", name);
+  if (selects_tokens(config.model())) {
+    fmt::print(
+        "a score of this run is the mean over both pairs of features, one of theirs of the global pair's alone\n");
+  }
 }
 
 }  // namespace

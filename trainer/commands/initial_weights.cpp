@@ -11,6 +11,7 @@
 #include "launch/log.h"
 #include "trainer/commands/run_config.h"
 #include "trainer/commands/run_setup.h"
+#include "trainer/encoders/model_config.h"
 #include "trainer/encoders/position_tables.h"
 #include "trainer/encoders/published_model.h"
 #include "trainer/encoders/published_weights.h"
@@ -113,7 +114,14 @@ void take_published(const RunConfig& config, const NamedTensors& into) {
     const bool image = name == "image.position_embedding";
     return fit(name, table, image ? published.grid(config.model().image()) : PatchGrid{}, config);
   };
-  const PublishedOutcome outcome = copy_published(published, choice, into);
+  NamedTensors theirs;
+  std::vector<std::string> ours;
+  for (const auto& tensor : into) {
+    const bool is_ours = tensor.first.rfind(kSelectionPrefix, 0) == 0;
+    if (!is_ours) theirs.push_back(tensor);
+    if (is_ours) ours.push_back(tensor.first);
+  }
+  const PublishedOutcome outcome = copy_published(published, choice, theirs);
   log_info(fmt::format("starting from {}: {} ({}), {} tensors", init.weights(), published.family(),
                        published.file().format(), published.file().tensors().size()));
   if (!published.states_heads()) {
@@ -126,6 +134,7 @@ void take_published(const RunConfig& config, const NamedTensors& into) {
   if (!outcome.ignored.empty()) {
     log_info(fmt::format("left out by train.init.ignore: {}", fmt::join(outcome.ignored, ", ")));
   }
+  if (!ours.empty()) log_info(fmt::format("not in the file, with their first values: {}", fmt::join(ours, ", ")));
   log_objective(outcome, into);
 }
 

@@ -45,7 +45,7 @@ at::Tensor read_embeddings(const std::string& path, const std::string& run_dir, 
                            const Embedder& embedder) {
   const SafetensorsFile file(path);
   const auto images = static_cast<int64_t>(gallery.images.size());
-  const std::vector<int64_t> due = {images, gallery.run.settings.model.joint_width()};
+  const std::vector<int64_t> due = {images, embedding_width(gallery.run.settings.model)};
   if (file.sizes("image") != due) {
     throw DataError(
         fmt::format("{}: 'image' is [{}], and {} images of width {} are searched; make the file anew: "

@@ -1,9 +1,12 @@
 #include "trainer/encoders/clip_towers.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/sort.h>
+#include <ATen/ops/where.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -23,6 +26,13 @@ double inverse_root(int64_t value) {
 BlockScales text_scales(const TextConfig& config) {
   const double width = inverse_root(config.width());
   return {width, width * inverse_root(2 * config.layers()), inverse_root(2 * config.width())};
+}
+
+// Of each row its `query` and the `count` tokens of most weight, of equal weight the first; [b, 1 + count] places.
+// weights [b, n] are of the tokens from the place `first` [b] on.
+at::Tensor chosen_rows(const at::Tensor& weights, const at::Tensor& query, const at::Tensor& first, int64_t count) {
+  const at::Tensor order = std::get<1>(at::sort(weights, /*stable=*/true, /*dim=*/1, /*descending=*/true));
+  return at::cat({query.unsqueeze(1), first.unsqueeze(1) + order.narrow(1, 0, count)}, 1);
 }
 
 struct EndTokens {
@@ -116,6 +126,19 @@ at::Tensor ImageTower::forward_tokens(const at::Tensor& images, const at::Tensor
   return project(blocks_->forward(pre_norm_->forward(tokens), dropout, first_layer, {}));
 }
 
+SelectedTokens ImageTower::forward_selected(const at::Tensor& images, const DropoutKey& dropout, int64_t count) const {
+  const at::Tensor tokens = embed(images);
+  const int64_t batch = tokens.size(0);
+  const at::Tensor class_rows =
+      at::arange(batch, tokens.options().dtype(at::kLong).requires_grad(false)).mul_(tokens.size(1));
+  const auto choose = [&](const at::Tensor& weights) {
+    return chosen_rows(weights.slice(1, 1), class_rows, class_rows + 1, count);
+  };
+  const at::Tensor outputs =
+      project(blocks_->forward_chosen(pre_norm_->forward(tokens), dropout, 0, {class_rows, choose}));
+  return {outputs.select(1, 0), outputs.slice(1, 1), {}};
+}
+
 std::map<std::string, int64_t> ImageTower::layers_above() const {
   std::vector<at::Tensor> behind = post_norm_->parameters();
   behind.push_back(projection_);
@@ -148,7 +171,8 @@ TextTower::Embedded TextTower::embed(const at::Tensor& tokens, bool padding) con
                     /*padding_idx=*/-1,
                     /*scale_grad_by_freq=*/false, /*sparse=*/true);
   const at::Tensor rows = at::arange(tokens.size(0), at::kLong).mul_(used).add_(ends.places);
-  return {host_to_device(rows, token_embedding_.device()), embedded + position_embedding_.narrow(0, 0, used)};
+  return {ends.places, host_to_device(rows, token_embedding_.device()),
+          embedded + position_embedding_.narrow(0, 0, used)};
 }
 
 at::Tensor TextTower::project(const at::Tensor& outputs) const {
@@ -156,15 +180,34 @@ at::Tensor TextTower::project(const at::Tensor& outputs) const {
 }
 
 at::Tensor TextTower::forward(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer) const {
-  const auto [ends, x] = embed(tokens, false);
+  const auto [places, ends, x] = embed(tokens, false);
   return project(blocks_->forward(x, dropout, first_layer, ends));
 }
 
 TextTower::Outputs TextTower::forward_tokens(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer,
                                              bool padding) const {
-  const auto [ends, x] = embed(tokens, padding);
+  const auto [places, ends, x] = embed(tokens, padding);
   const at::Tensor outputs = project(blocks_->forward(x, dropout, first_layer, {}));
   return {outputs.flatten(0, 1).index_select(0, ends), outputs};
+}
+
+// Words stand between the first token and the end. Where there are too few, what is behind the end follows, the first
+// of it first, and what no feature may be made of last.
+SelectedTokens TextTower::forward_selected(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer,
+                                           int64_t count, bool padding) const {
+  const auto [places, ends, x] = embed(tokens, padding);
+  const int64_t used = x.size(1), chosen = std::max<int64_t>(1, std::min(count, used - 2));
+  const at::Tensor place = at::arange(used, at::kFloat).unsqueeze(0), end = places.unsqueeze(1);
+  const at::Tensor is_word = host_to_device((place >= 1).logical_and(place < end), x.device());
+  const at::Tensor rest =
+      host_to_device(at::where(place > end, -1 - place, -2.0 - static_cast<double>(used)), x.device());
+  const at::Tensor first = ends - host_to_device(places, x.device());
+  const auto choose = [&, &query = ends](const at::Tensor& weights) {
+    return chosen_rows(at::where(is_word, weights, rest.to(weights.scalar_type())), query, first, chosen);
+  };
+  const at::Tensor outputs = project(blocks_->forward_chosen(x, dropout, first_layer, {ends, choose}));
+  const at::Tensor words = (places - 1).clamp(0, chosen);
+  return {outputs.select(1, 0), outputs.slice(1, 1), words.eq(chosen).all().item<bool>() ? at::Tensor() : words};
 }
 
 std::map<std::string, int64_t> TextTower::layers_above() const {

@@ -10,6 +10,13 @@
 
 namespace muster {
 
+// A feature and some of the tokens beside it.
+struct SelectedTokens {
+  at::Tensor feature;  // [b, joint width]
+  at::Tensor tokens;   // [b, k, joint width], k at least 1, in falling order of weight
+  at::Tensor counts;   // int64 [b] on the CPU: the first of the k that are words or patches; undefined: all are
+};
+
 // A vision transformer; the class token's output is the feature.
 class ImageTower : public torch::nn::Module {
  public:
@@ -28,6 +35,10 @@ class ImageTower : public torch::nn::Module {
   // through the blocks: [b, 1 + k, joint width]. Uses dropout layers from first_layer.
   at::Tensor forward_tokens(const at::Tensor& images, const at::Tensor& kept, const DropoutKey& dropout,
                             uint32_t first_layer) const;
+
+  // The feature, as forward(), and the outputs of the `count` patches that the class token looks at most in the last
+  // block.
+  SelectedTokens forward_selected(const at::Tensor& images, const DropoutKey& dropout, int64_t count) const;
   uint32_t dropout_layers() const { return blocks_->dropout_layers(); }
   std::map<std::string, int64_t> layers_above() const;
 
@@ -63,6 +74,11 @@ class TextTower : public torch::nn::Module {
     at::Tensor tokens;   // [b, T, joint width]: of all tokens up to the batch's last end token or, with `padding`, of L
   };
   Outputs forward_tokens(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer, bool padding) const;
+
+  // The feature, as forward(), and the outputs of the `count` words that the end token looks at most in the last block;
+  // of a caption with fewer words all, and with `padding` the first tokens behind its end.
+  SelectedTokens forward_selected(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer,
+                                  int64_t count, bool padding) const;
   uint32_t dropout_layers() const { return blocks_->dropout_layers(); }
   const at::Tensor& token_embedding() const { return token_embedding_; }
   std::map<std::string, int64_t> layers_above() const;
@@ -70,8 +86,9 @@ class TextTower : public torch::nn::Module {
  private:
   // The places of the end tokens, and what goes into the blocks.
   struct Embedded {
-    at::Tensor ends;  // [b] in the b * tokens
-    at::Tensor x;     // [b, tokens, width]
+    at::Tensor places;  // [b] of the end tokens in their captions, on the CPU
+    at::Tensor ends;    // [b] in the b * tokens
+    at::Tensor x;       // [b, tokens, width]
   };
   Embedded embed(const at::Tensor& tokens, bool padding) const;
   at::Tensor project(const at::Tensor& outputs) const;

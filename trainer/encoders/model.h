@@ -8,7 +8,9 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "comm/communicator.h"
 #include "dataloader/batch.h"
 #include "trainer/encoders/encoders.pb.h"
 #include "trainer/encoders/model_config.h"
@@ -28,8 +30,14 @@ struct ForwardPass {
 // same bits, and results do not depend on how the batch was cut.
 class Model : public torch::nn::Module {
  public:
+  // Training passes with a graph are of all ranks' rows from now on: collective where the model says so
+  // (Features::cuts), on ranks without rows too. Without it this rank's rows are all there are. The communicator must
+  // outlive the passes.
+  virtual void join(Communicator& /*communicator*/) {}
+
   // Features of the batch's rows, in their order, with a graph if grad mode is on. `seed` is the run's; dropout is
-  // active only in training mode (train()). A batch without rows gives features of shape [0, d] without a graph.
+  // active only in training mode (train()). A batch without rows gives features of shape [0, d], without a graph but behind a
+  // cut (Features::cuts).
   // `tokens`: what else this pass is to give, with the texts. ConfigError: images or tokens that do not fit the model's
   // sizes, token ids beyond its vocabulary.
   //
@@ -42,7 +50,9 @@ class Model : public torch::nn::Module {
     return begin_forward(batch, seed, tokens).finish();
   }
 
-  // One tower alone, for evaluation: images [b,3,H,W] -> [b,d]; tokens [b,L] int64 on the CPU -> [b,d]. No dropout.
+  // One tower alone, for evaluation: images [b,3,H,W] -> [b,e]; tokens [b,L] int64 on the CPU -> [b,e], e as
+  // embedding_width() says. Of a model with one pair of features that is the pair's; of one with several, rows whose
+  // cosine is the mean of the pairs' cosines. No dropout.
   // Here and above, images may lie on the CPU or on the model's device, all else of a batch lies on the CPU; what comes
   // back is on the model's device.
   virtual at::Tensor encode_image(const at::Tensor& images) = 0;
@@ -58,6 +68,8 @@ class Model : public torch::nn::Module {
   virtual at::Tensor image_tokens(const Batch& batch, const at::Tensor& kept, uint64_t seed) = 0;
   // The parameter [vocabulary, w] that the text tower takes its tokens from, for heads that share it.
   virtual at::Tensor token_embedding() const = 0;
+  // Those whose gradients are final once backward is through all Features::cuts.
+  virtual std::vector<at::Tensor> parameters_behind_cuts() const { return {}; }
 
   // Where the parameters are: on the CPU until somebody moves them (torch::nn::Module::to).
   at::Device device() const { return token_embedding().device(); }

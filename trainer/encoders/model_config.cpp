@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "launch/error.h"
+#include "trainer/encoders/token_selection.h"
 
 namespace muster {
 namespace {
@@ -112,7 +113,36 @@ void check_text(const TextConfig& text, Checks& checks) {
   checks.divides("text.heads", text.heads(), "text.width", text.width());
 }
 
+void check_selection(const ModelConfig& model, Checks& checks) {
+  const TokenSelectionConfig& selection = model.token_selection();
+  if (!selects_tokens(model)) {
+    checks.require(selection.width() == 0, fmt::format("model.token_selection.width is {}, must be 0 (no selection) or "
+                                                       "more",
+                                                       selection.width()));
+    return;
+  }
+  checks.require(
+      selection.width() % 2 == 0 && selection.width() <= kMaxWidth,
+      fmt::format("model.token_selection.width is {}, must be even, at most {}", selection.width(), kMaxWidth));
+  checks.require(selection.ratio() > 0 && selection.ratio() <= 1,
+                 fmt::format("model.token_selection.ratio is {}, must be more than 0, at most 1", selection.ratio()));
+  const bool sized = model.image().patch() > 0 && model.image().width_pixels() > 0 && model.text().context() > 0;
+  checks.require(!sized || selection.ratio() <= 0 || (selected_patches(model) > 0 && selected_words(model) > 0),
+                 fmt::format("model.token_selection.ratio ({}) selects no patch of an image or no word of a caption of "
+                             "model.text.context: raise it",
+                             selection.ratio()));
+}
+
 }  // namespace
+
+int64_t pair_width(const ModelConfig& config, const std::string& pair) {
+  if (pair == "global") return config.joint_width();
+  return pair == "selected" ? config.token_selection().width() : 0;
+}
+
+int64_t embedding_width(const ModelConfig& config) {
+  return config.joint_width() + config.token_selection().width();
+}
 
 ModelConfig resolve_model(const ModelConfig& config) {
   ModelConfig resolved = preset_sizes(config.preset());
@@ -122,6 +152,7 @@ ModelConfig resolve_model(const ModelConfig& config) {
   check_text(resolved.text(), checks);
   checks.size("joint_width", resolved.has_joint_width(), resolved.joint_width(), 1, kMaxWidth);
   checks.require(resolved.has_activation(), "model.activation is missing: GELU or QUICK_GELU (or set model.preset)");
+  check_selection(resolved, checks);
   checks.require(resolved.dropout() >= 0 && resolved.dropout() < 1,
                  fmt::format("model.dropout is {}, must be at least 0 and below 1", resolved.dropout()));
   checks.raise();

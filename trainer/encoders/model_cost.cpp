@@ -2,6 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "trainer/encoders/model_config.h"
+#include "trainer/encoders/token_selection.h"
+
 namespace muster {
 namespace {
 
@@ -10,16 +15,22 @@ constexpr int64_t kFloat = 4, kHalf = 2, kIndex = 8;
 // What a tower is made of.
 struct Tower {
   int64_t tokens, width, layers, heads, patch_numbers;  // 3 p^2; 0: no patches
+  int64_t selected = 0;                                 // tokens beside the feature's
 };
 
 Tower image_tower(const ModelConfig& config) {
   const VisionConfig& image = config.image();
   const int64_t patch = image.patch();
-  return {count_patches(config) + 1, image.width(), image.layers(), image.heads(), 3 * patch * patch};
+  return {count_patches(config) + 1, image.width(),           image.layers(), image.heads(),
+          3 * patch * patch,         selected_patches(config)};
 }
 
 Tower text_tower(const ModelConfig& config, int64_t tokens) {
-  return {tokens, config.text().width(), config.text().layers(), config.text().heads(), 0};
+  const TextConfig& text = config.text();
+  if (!selects_tokens(config)) return {tokens, text.width(), text.layers(), text.heads(), 0};
+  const int64_t computed = config.token_selection().padding() ? text.context() : tokens;
+  const int64_t words = std::max<int64_t>(1, std::min(selected_words(config), computed - 2));
+  return {computed, text.width(), text.layers(), text.heads(), 0, words};
 }
 
 TowerFlop tower_flop(const Tower& tower, int64_t joint_width) {
@@ -28,9 +39,12 @@ TowerFlop tower_flop(const Tower& tower, int64_t joint_width) {
   const double patches = 2 * static_cast<double>(tower.patch_numbers) * w * (tokens - 1);
   const double projection = 2 * w * static_cast<double>(joint_width);
   TowerFlop flop;
+  const auto selected = static_cast<double>(tower.selected);
+  const double looks = tower.selected > 0 ? 2 * w * tokens : 0;
   flop.whole_forward = patches + static_cast<double>(tower.layers) * (attention + rest * tokens) + projection;
-  flop.forward = flop.whole_forward - rest * (tokens - 1);
-  flop.backward = 2 * flop.forward - patches;
+  const double made = flop.whole_forward - rest * (tokens - 1) + (rest + projection) * selected;
+  flop.forward = made + looks;
+  flop.backward = 2 * made - patches;
   return flop;
 }
 
@@ -66,6 +80,13 @@ class SizeList {
       linear(block + ".mlp.contract", width, 4 * width);
     }
   }
+  void selection(const std::string& name, const ModelConfig& config) {
+    const int64_t in = config.joint_width(), width = config.token_selection().width();
+    linear(name + ".residual", width, in);
+    linear(name + ".hidden", width / 2, in);
+    norm(name + ".norm", width / 2);
+    linear(name + ".output", width, width / 2);
+  }
   std::vector<ParameterSize> take() { return std::move(sizes_); }
 
  private:
@@ -96,7 +117,7 @@ int64_t block_bytes(const Tower& tower, int64_t tokens, int64_t carried, const B
 
 int64_t tower_bytes(const Tower& tower, int64_t rows, int64_t joint_width, const Bytes& bytes, TowerTokens leaving) {
   const int64_t tokens = rows * tower.tokens;
-  const int64_t carried = leaving == TowerTokens::kAll ? tokens : rows;
+  const int64_t carried = leaving == TowerTokens::kAll ? tokens : rows * (1 + tower.selected);
   int64_t sum =
       block_bytes(tower, tokens, carried, bytes) + (tower.layers - 1) * block_bytes(tower, tokens, tokens, bytes);
   if (tower.patch_numbers > 0) {
@@ -104,7 +125,20 @@ int64_t tower_bytes(const Tower& tower, int64_t rows, int64_t joint_width, const
   }
   const int64_t features = (kFloat + bytes.product) * tower.width * carried + norm_bytes(carried);
   const int64_t chosen = leaving == TowerTokens::kAll ? kFloat * joint_width * rows : 0;
-  return sum + kIndex * rows + features + kFloat * joint_width * carried + chosen;
+  const int64_t places = kIndex * rows * (1 + tower.selected);
+  return sum + places + features + kFloat * joint_width * carried + chosen;
+}
+
+// Of the selection's layers: tokens as they come (those of one row lie together already) and, of length 1, as they go
+// into two products, with their lengths; both hidden layers; where the largest number stands, and the features; of the
+// batch each column's deviation.
+int64_t selection_bytes(const Tower& tower, int64_t rows, const ModelConfig& config, const Bytes& bytes) {
+  if (!selects_tokens(config)) return 0;
+  const int64_t in = config.joint_width(), width = config.token_selection().width(), hidden = width / 2;
+  const int64_t came = rows > 1 ? kFloat * in : 0;
+  const bool half = bytes.product == kHalf;
+  const int64_t each = came + kFloat * in + 2 * kFloat + (2 * kFloat + (half ? kHalf : 0)) * hidden;
+  return rows * tower.selected * each + kFloat * hidden + rows * width * (kIndex + kFloat);
 }
 
 // Parameters that go into products.
@@ -134,6 +168,10 @@ std::vector<ParameterSize> parameter_sizes(const ModelConfig& config) {
   sizes.add("text.projection", text.width * joint);
   sizes.blocks("text.blocks", text.layers, text.width);
   sizes.norm("text.final_norm", text.width);
+  if (selects_tokens(config)) {
+    sizes.selection("selection.image", config);
+    sizes.selection("selection.text", config);
+  }
   return sizes.take();
 }
 
@@ -141,6 +179,20 @@ int64_t count_parameters(const ModelConfig& config) {
   int64_t count = 0;
   for (const ParameterSize& parameter : parameter_sizes(config)) count += parameter.count;
   return count;
+}
+
+int64_t count_buffers(const ModelConfig& config) {
+  return 2 * int64_t{config.token_selection().width()};  // two numbers of each of both hidden layers
+}
+
+TowerFlop selection_flop(const ModelConfig& config, int64_t tokens) {
+  TowerFlop flop;
+  if (!selects_tokens(config)) return flop;
+  const double in = config.joint_width(), width = config.token_selection().width(), hidden = width / 2;
+  const int64_t selected = image_tower(config).selected + text_tower(config, tokens).selected;
+  flop.forward = flop.whole_forward = 2 * (in * hidden + hidden * width + in * width) * static_cast<double>(selected);
+  flop.backward = 2 * flop.forward;
+  return flop;
 }
 
 TowerFlop image_flop(const ModelConfig& config, TowerTokens leaving) {
@@ -153,7 +205,7 @@ TowerFlop image_tokens_flop(const ModelConfig& config, int64_t kept) {
   Tower tower = image_tower(config);
   const double patches = 2 * static_cast<double>(tower.patch_numbers * tower.width * (tower.tokens - 1));
   tower.tokens = 1 + kept;
-  tower.patch_numbers = 0;
+  tower.patch_numbers = tower.selected = 0;
   TowerFlop flop = all_tokens_flop(tower, config.joint_width());
   flop.forward += patches;
   flop.backward += patches;
@@ -162,9 +214,9 @@ TowerFlop image_tokens_flop(const ModelConfig& config, int64_t kept) {
 }
 
 TowerFlop text_flop(const ModelConfig& config, int64_t tokens, TowerTokens leaving) {
-  const Tower tower = text_tower(config, tokens);
-  return leaving == TowerTokens::kAll ? all_tokens_flop(tower, config.joint_width())
-                                      : tower_flop(tower, config.joint_width());
+  if (leaving == TowerTokens::kFeature) return tower_flop(text_tower(config, tokens), config.joint_width());
+  const TextConfig& text = config.text();
+  return all_tokens_flop({tokens, text.width(), text.layers(), text.heads(), 0}, config.joint_width());
 }
 
 int64_t count_patches(const ModelConfig& config) {
@@ -179,7 +231,9 @@ int64_t activation_bytes(const ModelConfig& config, int64_t rows, int64_t tokens
   const Bytes bytes{bf16 ? kHalf : kFloat, mlp_kept, config.dropout() > 0};
   const int64_t towers = tower_bytes(image_tower(config), rows, config.joint_width(), bytes, images) +
                          tower_bytes(text_tower(config, tokens), rows, config.joint_width(), bytes, texts);
-  return towers + (bf16 ? kHalf * count_multiplied(config) : 0);
+  const int64_t selection = selection_bytes(image_tower(config), rows, config, bytes) +
+                            selection_bytes(text_tower(config, tokens), rows, config, bytes);
+  return towers + selection + (bf16 ? kHalf * count_multiplied(config) : 0);
 }
 
 }  // namespace muster

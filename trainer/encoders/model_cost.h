@@ -5,7 +5,9 @@
 //   24 w^2 T + 4 w T^2 FLOP (2 a multiply-add; a causal mask is not counted off)
 // The last block carries on the tokens alone that become features (Block::forward with rows), of 18 w^2 T one T-th.
 // Patches, tokens and projections: 2 * 3 p^2 w a patch, nothing a token, 2 w d a feature of width d. Element-wise work
-// is not counted.
+// is not counted. With token selection (token_selection.h) the last block carries on k tokens more, each of which goes
+// through the selection's layers (2 (d h + h s + d s) for widths d, h and s); and the weights of one token in the last
+// block are made once more, 2 w T.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +28,8 @@ std::vector<ParameterSize> parameter_sizes(const ModelConfig& config);
 
 // How many numbers a config's model has to learn.
 int64_t count_parameters(const ModelConfig& config);
+// And how many it keeps beside them: running means and variances.
+int64_t count_buffers(const ModelConfig& config);
 
 // Of one sample.
 struct TowerFlop {
@@ -41,8 +45,11 @@ enum class TowerTokens { kFeature, kAll };
 TowerFlop image_flop(const ModelConfig& config, TowerTokens leaving = TowerTokens::kFeature);
 // Of Model::image_tokens() with so many patches.
 TowerFlop image_tokens_flop(const ModelConfig& config, int64_t kept);
-// `tokens`: those that are computed, up to the batch's last end token.
+// `tokens`: up to the batch's last end token, as below; with the selection's padding all of the context are computed.
 TowerFlop text_flop(const ModelConfig& config, int64_t tokens, TowerTokens leaving = TowerTokens::kFeature);
+
+// Of the selection's layers, both towers; 0 without. Backward: of features and parameters.
+TowerFlop selection_flop(const ModelConfig& config, int64_t tokens);
 
 int64_t count_patches(const ModelConfig& config);
 

@@ -11,6 +11,7 @@
 
 #include "dataloader/transforms.h"
 #include "launch/error.h"
+#include "trainer/encoders/model_config.h"
 
 namespace muster {
 namespace {
@@ -138,9 +139,13 @@ PublishedExport make_published_export(NameStyle style, const ModelConfig& model,
   if (transformers) check_square(model.image());
   const std::map<std::string, at::Tensor> by_name(ours.begin(), ours.end());
   std::set<std::string> unnamed;
-  for (const auto& [name, tensor] : ours) unnamed.insert(name);
-
   PublishedExport made;
+  for (const auto& [name, tensor] : ours) {
+    const bool selection = name.rfind(kSelectionPrefix, 0) == 0;
+    if (selection) made.left_out.push_back(name);
+    if (!selection) unnamed.insert(name);
+  }
+
   at::Tensor bias;
   for (const PublishedTensor& tensor : published_tensors(style, model.image().layers(), model.text().layers())) {
     const auto own = by_name.find(tensor.ours);

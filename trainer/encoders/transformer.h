@@ -5,6 +5,7 @@
 #include <torch/nn/module.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -62,7 +63,19 @@ class Attention : public torch::nn::Module {
   at::Tensor heads(const at::Tensor& x, const at::Tensor& seen = {}) const;
   at::Tensor output(const at::Tensor& heads) const { return output_->forward(heads); }
 
+  struct Looks {
+    at::Tensor heads;    // as above
+    at::Tensor weights;  // [b, T]: how much each row's query looks at each token, the heads' mean; without a graph
+  };
+  // `queries`: int64 [b], one token of each row, as its place in the b * T.
+  Looks heads_and_looks(const at::Tensor& x, const at::Tensor& queries) const;
+
  private:
+  // Queries, keys, values: views [b, heads, T, width of a head].
+  std::vector<at::Tensor> project(const at::Tensor& x) const;
+  at::Tensor attend(const std::vector<at::Tensor>& parts, const at::Tensor& seen) const;
+  at::Tensor looks_of(const std::vector<at::Tensor>& parts, const at::Tensor& queries) const;
+
   int64_t heads_;
   bool causal_;
   std::shared_ptr<Linear> qkv_, output_;
@@ -78,6 +91,13 @@ class Mlp : public torch::nn::Module {
   std::shared_ptr<Linear> expand_, contract_;
 };
 
+// Tokens that a block carries on are chosen by where some look.
+struct RowChoice {
+  at::Tensor queries;  // int64 [b], as Attention::heads_and_looks()
+  // From these weights [b, T] to the tokens, int64 [b, m] of the b * T.
+  std::function<at::Tensor(const at::Tensor& weights)> choose;
+};
+
 class Block : public torch::nn::Module {
  public:
   Block(const BlockOptions& options, Initialiser& initialiser);
@@ -87,8 +107,15 @@ class Block : public torch::nn::Module {
   // as Attention's. Uses the dropout layers `layer` and layer + 1.
   at::Tensor forward(const at::Tensor& x, const DropoutKey& dropout, uint32_t layer, const at::Tensor& rows = {},
                      const at::Tensor& seen = {}) const;
+  // The same with m tokens of each row: [b, m, w].
+  at::Tensor forward_chosen(const at::Tensor& x, const DropoutKey& dropout, uint32_t layer,
+                            const RowChoice& choice) const;
 
  private:
+  // From the heads' values [b, T, w] on.
+  at::Tensor carry_on(const at::Tensor& x, at::Tensor heads, const at::Tensor& rows, const DropoutKey& dropout,
+                      uint32_t layer) const;
+
   std::shared_ptr<LayerNorm> attention_norm_;
   std::shared_ptr<Attention> attention_;
   std::shared_ptr<LayerNorm> mlp_norm_;
@@ -104,6 +131,9 @@ class Blocks : public torch::nn::Module {
   // first_layer + dropout_layers()).
   at::Tensor forward(at::Tensor x, const DropoutKey& dropout, uint32_t first_layer, const at::Tensor& rows,
                      const at::Tensor& seen = {}) const;
+  // The last block carries on what is chosen: [b, m, w].
+  at::Tensor forward_chosen(at::Tensor x, const DropoutKey& dropout, uint32_t first_layer,
+                            const RowChoice& choice) const;
   uint32_t dropout_layers() const { return static_cast<uint32_t>(2 * blocks_.size()); }
 
   // Of each parameter of `tower`, which holds these blocks, by its name there: the layers above it. That is 0 for those
@@ -112,6 +142,11 @@ class Blocks : public torch::nn::Module {
                                               const std::vector<at::Tensor>& behind) const;
 
  private:
+  // All but the last.
+  at::Tensor forward_below(at::Tensor x, const DropoutKey& dropout, uint32_t first_layer,
+                           const at::Tensor& seen = {}) const;
+  uint32_t last_layer(uint32_t first_layer) const { return first_layer + dropout_layers() - 2; }
+
   std::vector<std::shared_ptr<Block>> blocks_;
 };
 

@@ -203,6 +203,7 @@ class LossObjective::Impl {
     const std::vector<PairTerms> by_pair = terms_by_pair(local);
     LossResult result;
     result.terms.resize(terms_.size());
+    result.samples.resize(terms_.size());
     for (const FeaturePair& pair : local.pairs) result.gradient.pairs.push_back({pair.name, {}, {}});
     GlobalBatch global = finish_batch(gathering, communicator.rank());
     ParameterShares shares;
@@ -259,6 +260,7 @@ class LossObjective::Impl {
     for (size_t i = 0; i < losses.size(); ++i) {
       const size_t term = pair.terms[i];
       result.terms[term] = pairs.values[i];
+      result.samples[term] = losses[i]->sample_losses();
       if (terms_[term].uses_logit_scale) shares.log_scale += losses[i]->scale_gradient();
       if (terms_[term].uses_logit_bias) shares.bias += losses[i]->bias_gradient();
     }

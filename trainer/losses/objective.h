@@ -27,7 +27,9 @@ namespace muster {
 struct LossResult {
   double value = 0;           // weighted sum, of the global batch: the same on every rank
   std::vector<double> terms;  // each term's own value, unweighted, the same on every rank
-  Features gradient;          // d value / d raw features of this rank's rows; same pairs, shapes, dtype, device
+  // Of each term: what this rank's samples are of it as anchors, image and caption, unweighted (tal); else empty.
+  std::vector<std::vector<double>> samples;
+  Features gradient;  // d value / d raw features of this rank's rows; same pairs, shapes, dtype, device
   std::vector<at::Tensor> parameter_grads;  // 0-dim float64, this rank's share, in the order of parameters(): the
                                             // ranks' shares sum to the gradient
 };

@@ -96,6 +96,9 @@ class PairLoss : public TileLoss<T> {
   // `weight` multiplies everything weigh() and the gradients below give, not the value.
   virtual double finish(double weight) = 0;
 
+  // After finish(), of a loss that says so: each own sample's part [rows], as an anchor of both directions, unweighted.
+  virtual std::vector<double> sample_losses() const { return {}; }
+
   // Once all blocks are weighed: this rank's shares of d (weight * loss) / d log(scale) and / d bias, and what is added
   // for d / d length of the raw rows [rows] and columns [columns] beside their directions.
   virtual double scale_gradient() const { return 0; }

@@ -175,7 +175,8 @@ class TalLoss : public PairLoss<T> {
       const int64_t own = batch_->offset + row;
       const double h = hinge_of(of_row(row));
       const double anchor = batch_->weight[static_cast<size_t>(own)];
-      value += anchor * (h + hinge_of(of_column(own)));
+      sample_losses_.push_back(h + hinge_of(of_column(own)));
+      value += anchor * sample_losses_.back();
       rows_.push_back(make_anchor(code_of(row), of_row(row), h > 0 ? weight * anchor / anchors : 0));
     }
     for (int64_t column = 0; column < batch_->columns; ++column) {
@@ -189,6 +190,8 @@ class TalLoss : public PairLoss<T> {
     }
     return value / anchors;
   }
+
+  std::vector<double> sample_losses() const override { return sample_losses_; }
 
   void weigh(const Block<T>& block, T* weights) override {
     const int64_t first = block.first_column;
@@ -264,6 +267,7 @@ class TalLoss : public PairLoss<T> {
   const PairBatch* batch_ = nullptr;
   std::unique_ptr<SoftmaxStatistics<T>> positives_;
   std::unique_ptr<SoftmaxStatistics<T>> negatives_;
+  std::vector<double> sample_losses_;
   std::vector<Anchor<T>> rows_;
   std::vector<T> positive_max_;  // these [columns]
   std::vector<T> negative_max_;
