@@ -187,8 +187,10 @@ class Trainer::Impl {
     const TraceSpan span(recorder_, "clean pairs");
     communicator_.set_phase("clean pairs", settings_.comm.slow_phase_timeout_s());
     const bool divided = division_->begin_epoch(state_.step() / steps_per_epoch_);
-    if (divided) *state_.mutable_clean_pairs() = division_->state();
     communicator_.set_phase("training", 0);
+    if (!divided) return;
+    *state_.mutable_clean_pairs() = division_->state();
+    start_interval();
   }
 
   StepResult train_step() {

@@ -9,6 +9,7 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -146,6 +147,27 @@ TEST(Rde, LossesGradientsAndScoresAreThoseOfThePublicCode) {
     EXPECT_NEAR(scores[1][3].item<double>(), run.scores[1], 1e-9);
     EXPECT_NEAR(scores[-1][2].item<double>(), run.scores[2], 1e-9);
     EXPECT_NEAR(scores.square().sum().item<double>(), run.scores[3], 1e-8);
+  }
+}
+
+// Batch norm has seen the batch by then.
+TEST(Rde, AStepThatIsNotFiniteLeavesTheRunningStatistics) {
+  const std::shared_ptr<Model> model = make_public_model(kRuns[0]);
+  Batch batch = make_public_batch(kRuns[0]);
+  Objective config;
+  config.add_term()->mutable_tal();
+  LossObjective objective(config);
+  LocalCommunicator communicator;
+  const NamedParameters trainable = take_trainable(*model, objective, OptimizerConfig());
+  Optimizer optimizer(trainable, OptimizerConfig());
+  GradientReducer reducer(trainable, communicator, 1 << 20);
+  TrainingStep step(*model, objective, trainable, reducer, optimizer, communicator, {});
+  for (const bool finite : {true, false}) {
+    std::vector<at::Tensor> before;
+    for (const at::Tensor& buffer : model->buffers()) before.push_back(buffer.clone());
+    if (!finite) batch.images[0].fill_(std::numeric_limits<double>::quiet_NaN());
+    EXPECT_EQ(step.run(batch, {}, 1).is_finite(), finite);
+    for (size_t i = 0; i < before.size(); ++i) EXPECT_EQ(model->buffers()[i].equal(before[i]), !finite);
   }
 }
 
