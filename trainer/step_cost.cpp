@@ -47,6 +47,8 @@ double seconds(const Traffic& traffic, const Machine& machine) {
 std::vector<std::string> pairs_of(const Objective& objective) {
   std::vector<std::string> pairs;
   for (const Term& term : objective.term()) {
+    Checks checks;
+    if (describe(term, "", checks).whole) continue;
     if (std::find(pairs.begin(), pairs.end(), term.pair()) == pairs.end()) pairs.push_back(term.pair());
   }
   return pairs;

@@ -61,7 +61,7 @@ struct StepJob {
   double masked_words = 0;  // that heads.masked_words predicts, a sample
 };
 
-// The pairs of features that have terms, in the order of their first ones.
+// The pairs of features whose similarities terms are made of, in the order of their first ones.
 std::vector<std::string> pairs_of(const Objective& objective);
 
 // Rows of a rank, and of the chunks that they are cut into; with train.chunk AUTO as if all fitted.

@@ -118,7 +118,8 @@ int64_t whole_loss_bytes(const StepJob& job, int rank) {
   for (const Term& term : job.settings.objective.term()) {
     Checks checks;
     const LossTerm loss = describe(term, "", checks);
-    if (loss.whole) most = std::max(most, loss.whole->cost(rows_of(job, rank), job.settings.model.joint_width()).bytes);
+    if (loss.whole)
+      most = std::max(most, loss.whole->cost(rows_of(job, rank), pair_width(job.settings.model, term.pair())).bytes);
   }
   return most;
 }
@@ -201,7 +202,7 @@ std::vector<MemoryItem> step_memory(const StepJob& job, int rank) {
   if (rows > chunk) items.exact("features", 2 * kFloat * rows * model.joint_width(), "all chunks': 8 b d");
   const auto pairs = static_cast<int64_t>(pairs_of(job.settings.objective).size());
   const char* matrices = "captions, gradients, one tile";
-  if (pairs == 1) items.exact("loss, matrices", loss_bytes(job, rank), matrices);
+  if (pairs <= 1) items.exact("loss, matrices", loss_bytes(job, rank), matrices);
   if (pairs > 1) items.about("loss, matrices", loss_bytes(job, rank), matrices);
   items.about("loss, whole matrices", whole_loss_bytes(job, rank), "sums of d x d, rows in float64");
   const int64_t numbers = 12;  // statistics, factors and codes a column: 5 to 20, by the loss
