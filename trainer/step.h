@@ -53,9 +53,9 @@ class TrainingStep {
   // Of the objective's terms, then "references", then the heads.
   std::vector<std::string> term_names() const;
 
-  // Collective. A step that is not finite (see its result) changes nothing: no parameter, no buffer, no optimizer state,
-  // no reference. ConfigError, on the rank that has it, if the device's memory is too small: it names the next chunk.
-  // `weight`: of the rows, as Labels::weight.
+  // Collective. A step that is not finite (see its result) changes nothing: no parameter, no buffer, no optimizer
+  // state, no reference. ConfigError, on the rank that has it, if the device's memory is too small: it names the next
+  // chunk. `weight`: of the rows, as Labels::weight.
   StepResult run(const Batch& batch, const Progress& progress, double rate_factor, const at::Tensor& weight = {});
 
   // Rows per forward from now on; 0: all at once.

@@ -93,10 +93,9 @@ void print_traffic(const StepJob& job) {
   };
   Traffic sum;
   int64_t count = 0;
-  for (const StepPart part :
-       {StepPart::kGradients, StepPart::kFeatures, StepPart::kFeatureGradients, StepPart::kColumnStatistics,
-        StepPart::kLossSums, StepPart::kBatchStatistics, StepPart::kReferences, StepPart::kHeads,
-        StepPart::kAgreement}) {
+  for (const StepPart part : {StepPart::kGradients, StepPart::kFeatures, StepPart::kFeatureGradients,
+                              StepPart::kColumnStatistics, StepPart::kLossSums, StepPart::kBatchStatistics,
+                              StepPart::kReferences, StepPart::kHeads, StepPart::kAgreement}) {
     Traffic traffic;
     int64_t own = 0;
     bool is_bound = false;

@@ -36,10 +36,9 @@ class Model : public torch::nn::Module {
   virtual void join(Communicator& /*communicator*/) {}
 
   // Features of the batch's rows, in their order, with a graph if grad mode is on. `seed` is the run's; dropout is
-  // active only in training mode (train()). A batch without rows gives features of shape [0, d], without a graph but behind a
-  // cut (Features::cuts).
-  // `tokens`: what else this pass is to give, with the texts. ConfigError: images or tokens that do not fit the model's
-  // sizes, token ids beyond its vocabulary.
+  // active only in training mode (train()). A batch without rows gives features of shape [0, d], without a graph but
+  // behind a cut (Features::cuts). `tokens`: what else this pass is to give, with the texts. ConfigError: images or
+  // tokens that do not fit the model's sizes, token ids beyond its vocabulary.
   //
   // Texts come first where they can: a model whose texts need its images computes both at once, and its finish() has
   // nothing to do but to hand them over; one whose images need the texts keeps in finish() what they need. That should

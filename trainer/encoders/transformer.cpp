@@ -168,8 +168,8 @@ at::Tensor Blocks::forward_below(at::Tensor x, const DropoutKey& dropout, uint32
   return x;
 }
 
-at::Tensor Blocks::forward(at::Tensor x, const DropoutKey& dropout, uint32_t first_layer,
-                           const at::Tensor& rows, const at::Tensor& seen) const {
+at::Tensor Blocks::forward(at::Tensor x, const DropoutKey& dropout, uint32_t first_layer, const at::Tensor& rows,
+                           const at::Tensor& seen) const {
   return blocks_.back()->forward(forward_below(std::move(x), dropout, first_layer, seen), dropout,
                                  last_layer(first_layer), rows, seen);
 }
