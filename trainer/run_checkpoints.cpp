@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <google/protobuf/text_format.h>
 
+#include <ATen/ops/scalar_tensor.h>
+
 #include "comm/agree.h"
 #include "launch/error.h"
 #include "launch/log.h"
@@ -19,12 +21,19 @@ RunCheckpoints::RunCheckpoints(const TrainedParts& parts, const std::string& run
 
 void RunCheckpoints::save(const TrainState& state) {
   settle();
+  is_lost_ = false;
   try {
     start_save(state);
   } catch (const DataError& error) {
-    if (store_) log_error(fmt::format("{}; training goes on", error.what()));
+    lose(error);
   }
   communicator_.barrier("checkpoint copied");
+}
+
+// Not this one, and not the run.
+void RunCheckpoints::lose(const DataError& error) {
+  is_lost_ = true;
+  if (store_) log_error(fmt::format("{}; training goes on", error.what()));
 }
 
 void RunCheckpoints::start_save(const TrainState& state) {
@@ -55,7 +64,7 @@ void RunCheckpoints::settle() {
   try {
     wait();
   } catch (const DataError& error) {
-    log_error(fmt::format("{}; training goes on", error.what()));
+    lose(error);
   }
 }
 
@@ -64,14 +73,13 @@ void RunCheckpoints::wait() {
 }
 
 void RunCheckpoints::finish(const TrainState& state) {
-  try {
-    all_or_none(communicator_, "checkpoint written", [&] { wait(); });
-    return;
-  } catch (const DataError& error) {
-    if (store_) log_error(fmt::format("{}; trying once more", error.what()));
-  }
+  settle();
+  const at::Tensor lost = at::scalar_tensor(is_lost_ ? 1 : 0, at::kInt);
+  communicator_.all_reduce(lost, ReduceOp::kMax, "checkpoint written").wait();
+  if (lost.item<int>() == 0) return;
   start_save(state);
   all_or_none(communicator_, "checkpoint written", [&] { wait(); });
+  is_lost_ = false;
 }
 
 NamedTensors RunCheckpoints::averages() const {

@@ -8,6 +8,7 @@
 
 #include "comm/communicator.h"
 #include "dataloader/training_stores.h"
+#include "launch/error.h"
 #include "launch/trace.h"
 #include "trainer/checkpoint.h"
 #include "trainer/optimizer.h"
@@ -54,6 +55,7 @@ class RunCheckpoints {
 
  private:
   void start_save(const TrainState& state);
+  void lose(const DataError& error);
   void wait();
   NamedTensors averages() const;
   std::string place_of(const Snapshot& snapshot) const;
@@ -66,6 +68,7 @@ class RunCheckpoints {
   const EmaConfig ema_;
   Communicator& communicator_;
   std::optional<CheckpointStore> store_;  // on rank 0
+  bool is_lost_ = false;                  // the last save failed, as far as this rank knows
 };
 
 }  // namespace muster

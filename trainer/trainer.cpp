@@ -27,7 +27,6 @@
 #include "trainer/rank_comparison.h"
 #include "trainer/reference_names.h"
 #include "trainer/reference_start.h"
-#include "trainer/references/reference_file.h"
 #include "trainer/replica.h"
 #include "trainer/report/metrics_file.h"
 #include "trainer/report/metrics_log.h"
