@@ -41,7 +41,9 @@ std::vector<CheckpointFolder> list_checkpoints(const std::string& checkpoints, c
     const auto step = step_of(name, suffix);
     if (step && is_folder(entry->path())) folders.push_back({*step, name});
   }
-  if (error) throw DataError(fmt::format("cannot list {}: {}; give another --run, or make it a folder that can be read", checkpoints, error.message()));
+  if (error)
+    throw DataError(fmt::format("cannot list {}: {}; give another --run, or make it a folder that can be read",
+                                checkpoints, error.message()));
   std::sort(folders.begin(), folders.end(), [](const auto& a, const auto& b) { return a.step > b.step; });
   return folders;
 }
