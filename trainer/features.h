@@ -4,17 +4,27 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "trainer/alignment.h"
+
 namespace muster {
+
+// Of a pair whose samples have sets of rows, and how two sets resemble each other.
+struct FeatureSets {
+  SetSizes sizes;
+  Alignment alignment;
+};
 
 // One pair of feature matrices, raw (losses normalise): rows of `image` and `text` belong together. Most models have
 // one pair, named "global".
 struct FeaturePair {
   std::string name;
-  at::Tensor image;  // [b, d]
-  at::Tensor text;   // [b, d]
+  at::Tensor image;  // [b, d]; of sets [sum of sizes.image, d]
+  at::Tensor text;   // [b, d]; of sets [sum of sizes.text, d]
+  std::optional<FeatureSets> sets = std::nullopt;
 };
 
 // Where the last part of a model begins that is one over the rows of all ranks, such as batch norm: its backward is

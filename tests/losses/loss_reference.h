@@ -189,16 +189,15 @@ struct Leaves {
   at::Tensor bias;
 };
 
-// One term on the whole batch; weight [B] of the anchors.
-inline at::Tensor term_value(const Term& term, const Leaves& leaves, const at::Tensor& identity,
-                             const at::Tensor& weight) {
-  const at::Tensor cosines = unit(leaves.image).mm(unit(leaves.text).t());
+// One term on the whole batch, from the scores [B, B] of its pairs; weight [B] of the anchors. All losses but cmpm.
+inline at::Tensor term_of_scores(const Term& term, const at::Tensor& scores, const at::Tensor& log_scale,
+                                 const at::Tensor& bias, const at::Tensor& identity, const at::Tensor& weight) {
   const at::Tensor same = identity.unsqueeze(1) == identity.unsqueeze(0);
   const at::Tensor pair = at::eye(identity.size(0), at::kBool);
   const at::Tensor y = same.to(at::kDouble);
   const auto chosen = [&](Positives positives) { return positives == PAIR ? pair : same; };
   const auto logits = [&](const auto& loss) {
-    return loss.has_temperature() ? cosines / loss.temperature() : cosines * leaves.log_scale.exp();
+    return loss.has_temperature() ? scores / loss.temperature() : scores * log_scale.exp();
   };
   const double weights = weight.sum().item<double>();
   const auto sum = [&](const at::Tensor& rows, const at::Tensor& columns) { return (weight * (rows + columns)).sum(); };
@@ -224,13 +223,8 @@ inline at::Tensor term_value(const Term& term, const Leaves& leaves, const at::T
     const at::Tensor targets = y / y.sum(1, true);
     return mean(reverse_kl(x, targets, term.sdm().epsilon()), reverse_kl(x.t(), targets, term.sdm().epsilon()));
   }
-  if (term.has_cmpm()) {
-    const at::Tensor targets = y / at::linalg_vector_norm(y, 2, {1}, true);
-    return mean(reverse_kl(raw(leaves.image).mm(unit(leaves.text).t()), targets, term.cmpm().epsilon()),
-                reverse_kl(raw(leaves.text).mm(unit(leaves.image).t()), targets, term.cmpm().epsilon()));
-  }
   if (term.has_siglip()) {
-    const at::Tensor x = logits(term.siglip()) + leaves.bias;
+    const at::Tensor x = logits(term.siglip()) + bias;
     const at::Tensor targets = chosen(term.siglip().positives()).to(at::kDouble);
     return mean(sigmoid_loss(x, targets), sigmoid_loss(x.t(), targets)) / 2;
   }
@@ -242,11 +236,28 @@ inline at::Tensor term_value(const Term& term, const Leaves& leaves, const at::T
     return mean(pairs.mean(1), at::zeros_like(weight));
   }
   if (term.has_tal()) {
-    return reduce(term.tal().reduction(), tal(cosines, same, term.tal()), tal(cosines.t(), same, term.tal()));
+    return reduce(term.tal().reduction(), tal(scores, same, term.tal()), tal(scores.t(), same, term.tal()));
   }
+  if (!term.has_triplet()) throw std::invalid_argument(term.DebugString());
   const at::Tensor excluded = chosen(term.triplet().exclude());
-  return reduce(term.triplet().reduction(), triplet(cosines, excluded, term.triplet()),
-                triplet(cosines.t(), excluded, term.triplet()));
+  return reduce(term.triplet().reduction(), triplet(scores, excluded, term.triplet()),
+                triplet(scores.t(), excluded, term.triplet()));
+}
+
+inline at::Tensor term_value(const Term& term, const Leaves& leaves, const at::Tensor& identity,
+                             const at::Tensor& weight) {
+  if (!term.has_cmpm()) {
+    const at::Tensor cosines = unit(leaves.image).mm(unit(leaves.text).t());
+    return term_of_scores(term, cosines, leaves.log_scale, leaves.bias, identity, weight);
+  }
+  const at::Tensor y = (identity.unsqueeze(1) == identity.unsqueeze(0)).to(at::kDouble);
+  const at::Tensor targets = y / at::linalg_vector_norm(y, 2, {1}, true);
+  const auto one_way = [&](const at::Tensor& anchors, const at::Tensor& others) {
+    return reverse_kl(raw(anchors).mm(unit(others).t()), targets, term.cmpm().epsilon());
+  };
+  const double weights = weight.sum().item<double>();
+  return (weight * (one_way(leaves.image, leaves.text) + one_way(leaves.text, leaves.image))).sum() /
+         (weights == 0 ? 1 : weights);
 }
 
 // The bias is the config's.

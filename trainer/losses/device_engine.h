@@ -20,6 +20,8 @@ namespace muster {
 template <typename T>
 class DeviceEngine {
  public:
+  static constexpr bool kRowsHaveLengths = true;
+
   // rows [b, d] and columns [B, d] are raw, contiguous, of type T, on the device; local row i is row offset + i of all
   // ranks. half: T is float.
   DeviceEngine(const at::Tensor& rows, const at::Tensor& columns, int64_t offset, const TileShape& shape,

@@ -138,6 +138,25 @@ std::vector<double> sum_shares(const std::vector<double>& shares, bool finite, C
   return values;
 }
 
+GatheringTexts start_texts(const FeaturePair& pair, const std::vector<int64_t>& rows, Communicator& communicator) {
+  const at::Tensor text = pair.text.contiguous();
+  if (!pair.sets) return {GatheringRows(text, rows, communicator, "loss.text"), {}};
+  const std::vector<int64_t>& own = pair.sets->sizes.text;
+  const at::Tensor mine = at::empty({static_cast<int64_t>(own.size())}, at::kLong);
+  std::copy(own.begin(), own.end(), mine.data_ptr<int64_t>());
+  const at::Tensor all = gather_rows(mine, rows, communicator, "loss.words");
+  GatheringTexts gathering;
+  gathering.sizes.assign(all.const_data_ptr<int64_t>(), all.const_data_ptr<int64_t>() + all.size(0));
+  std::vector<int64_t> words;
+  auto size = gathering.sizes.begin();
+  for (const int64_t captions : rows) {
+    words.push_back(std::accumulate(size, size + captions, int64_t{0}));
+    size += captions;
+  }
+  gathering.rows = GatheringRows(text, words, communicator, "loss.text");
+  return gathering;
+}
+
 GatheringBatch start_batch(const Labels& labels, const std::vector<int64_t>& widths, Communicator& communicator) {
   const at::Tensor shapes = gather_shapes(labels, widths, communicator);
   check_widths(shapes, widths, communicator.rank());

@@ -46,6 +46,15 @@ struct GlobalBatch {
   PairBatch batch;            // without what belongs to one pair of features
 };
 
+// Texts of one pair of features on their way; of sets, the number of rows of each caption of the global batch.
+struct GatheringTexts {
+  GatheringRows rows;
+  std::vector<int64_t> sizes;
+};
+
+// Starts them; of sets, waits for the sizes. `rows`: of each rank. Collective.
+GatheringTexts start_texts(const FeaturePair& pair, const std::vector<int64_t>& rows, Communicator& communicator);
+
 // A batch whose ranks know how many rows each has, and whose identities and weights are on their way; with `texts`, the
 // rows of features that are (LossObjective::begin()), one for each pair of features with terms over pairs.
 struct GatheringBatch {
@@ -53,7 +62,7 @@ struct GatheringBatch {
   GatheringRows identity;
   bool weighted = false;
   GatheringRows weight;
-  std::vector<GatheringRows> texts;
+  std::vector<GatheringTexts> texts;
 };
 
 // Collective; waits for the numbers of rows. `widths`: of the features whose losses follow, the same on every rank.

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
 
 #include "launch/error.h"
@@ -76,6 +77,10 @@ std::vector<std::string> name_terms(const Objective& config) {
   throw std::logic_error("LossObjective::evaluate: " + what);
 }
 
+int64_t sum_of(const std::vector<int64_t>& sizes) {
+  return std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
+}
+
 void check_texts(const Features& texts, const Labels& labels, at::Device device) {
   if (texts.pairs.empty()) broken("no pair of features");
   if (!texts.pairs.front().text.defined()) broken("undefined tensor");
@@ -93,14 +98,23 @@ void check_texts(const Features& texts, const Labels& labels, at::Device device)
     if (pair.text.dim() != 2 || pair.text.size(1) == 0) broken("text is not [b, d]");
     if (pair.text.scalar_type() != dtype) broken("features differ in dtype");
     if (pair.text.device() != device) broken("features are not on " + device.str());
-    if (labels.identity.size(0) != pair.text.size(0)) broken("identity and features differ in rows");
+    const int64_t rows = pair.sets ? static_cast<int64_t>(pair.sets->sizes.text.size()) : pair.text.size(0);
+    if (labels.identity.size(0) != rows) broken("identity and features differ in rows");
+    if (pair.sets && sum_of(pair.sets->sizes.text) != pair.text.size(0)) broken("sets and text differ in rows");
+    if (pair.sets && !device.is_cpu()) broken("sets are not on the CPU");
   }
 }
 
 void check_images(const Features& local) {
   for (const FeaturePair& pair : local.pairs) {
     if (!pair.image.defined()) broken("undefined tensor");
-    if (pair.image.sizes() != pair.text.sizes()) broken("image and text are not both [b, d]");
+    if (pair.sets) {
+      if (pair.image.dim() != 2 || pair.image.size(1) != pair.text.size(1)) broken("image is not [n, d]");
+      if (pair.sets->sizes.image.size() != pair.sets->sizes.text.size()) broken("sets differ in samples");
+      if (sum_of(pair.sets->sizes.image) != pair.image.size(0)) broken("sets and image differ in rows");
+    } else if (pair.image.sizes() != pair.text.sizes()) {
+      broken("image and text are not both [b, d]");
+    }
     if (pair.image.scalar_type() != pair.text.scalar_type()) broken("features differ in dtype");
     if (pair.image.device() != pair.text.device()) broken("image and text are not on one device");
   }
@@ -138,8 +152,7 @@ class LossObjective::Impl {
     GatheringBatch gathering = start_batch(labels, widths, communicator);
     for (const PairTerms& terms : by_pair) {
       if (terms.terms.empty()) continue;
-      const at::Tensor text = texts.pairs[terms.pair].text.contiguous();
-      gathering.texts.emplace_back(text, gathering.rows, communicator, "loss.text");
+      gathering.texts.push_back(start_texts(texts.pairs[terms.pair], gathering.rows, communicator));
     }
     return gathering;
   }
@@ -172,6 +185,9 @@ class LossObjective::Impl {
     return std::any_of(terms_.begin(), terms_.end(), [&](const LossTerm& term) { return term.*number; });
   }
 
+  // Of features themselves, not of their scores alone.
+  static bool needs_rows(const LossTerm& term) { return term.whole || term.make_double({}, 0)->needs().norms; }
+
   const Term& config_of(size_t term) const { return config_.term(static_cast<int>(term)); }
 
   // In the order of the features. Every rank has the same names, so every rank throws or none.
@@ -186,6 +202,12 @@ class LossObjective::Impl {
         if (config_of(i).pair() != names.back()) continue;
         (terms_[i].whole ? by_pair.back().whole : by_pair.back().terms).push_back(i);
         found[i] = true;
+        if (local.pairs[pair].sets && needs_rows(terms_[i])) {
+          throw ConfigError(
+              fmt::format("{} is {}, which needs one feature a sample: \"{}\" has sets of regions and words; give "
+                          "another loss or pair",
+                          term_path(static_cast<int>(i)), loss_name(config_of(i)), names.back()));
+        }
       }
       if (by_pair.back().terms.empty() && by_pair.back().whole.empty()) by_pair.pop_back();
     }
@@ -204,14 +226,16 @@ class LossObjective::Impl {
     LossResult result;
     result.terms.resize(terms_.size());
     result.samples.resize(terms_.size());
-    for (const FeaturePair& pair : local.pairs) result.gradient.pairs.push_back({pair.name, {}, {}});
+    for (const FeaturePair& pair : local.pairs) result.gradient.pairs.push_back({pair.name, {}, {}, pair.sets});
     GlobalBatch global = finish_batch(gathering, communicator.rank());
     ParameterShares shares;
     auto texts = gathering.texts.begin();
     for (const PairTerms& pair : by_pair) {
       if (pair.terms.empty()) continue;
-      const at::Tensor columns = (texts++)->wait();
-      evaluate_pair<T>(local.pairs[pair.pair].image, columns, pair, progress, global, communicator, result, shares);
+      const at::Tensor columns = texts->rows.wait();
+      evaluate_pair<T>(local.pairs[pair.pair], columns, texts->sizes, pair, progress, global, communicator, result,
+                       shares);
+      ++texts;
     }
     for (size_t i = 0; i < local.pairs.size(); ++i) {
       FeaturePair& gradient = result.gradient.pairs[i];
@@ -239,9 +263,9 @@ class LossObjective::Impl {
   };
 
   template <typename T>
-  void evaluate_pair(const at::Tensor& image, const at::Tensor& columns, const PairTerms& pair,
-                     const Progress& progress, GlobalBatch& global, Communicator& communicator, LossResult& result,
-                     ParameterShares& shares) const {
+  void evaluate_pair(const FeaturePair& features, const at::Tensor& columns, const std::vector<int64_t>& column_sizes,
+                     const PairTerms& pair, const Progress& progress, GlobalBatch& global, Communicator& communicator,
+                     LossResult& result, ParameterShares& shares) const {
     const LogitParameters logits{std::exp(log_scale_.value()), logit_bias_.value()};
     PairLosses<T> losses;
     std::vector<double> weights;
@@ -253,8 +277,11 @@ class LossObjective::Impl {
       }
       weights.push_back(config_of(term).weight());
     }
+    const at::Tensor image = features.image.contiguous();
     const PairResult pairs =
-        evaluate_pairs<T>(image.contiguous(), columns, global, losses, weights, shape_, device_, communicator);
+        features.sets ? evaluate_sets<T>(image, columns, *features.sets, column_sizes, global, losses, weights, shape_,
+                                         communicator)
+                      : evaluate_pairs<T>(image, columns, global, losses, weights, shape_, device_, communicator);
     result.gradient.pairs[pair.pair].image = pairs.d_image;
     result.gradient.pairs[pair.pair].text = pairs.d_text;
     for (size_t i = 0; i < losses.size(); ++i) {

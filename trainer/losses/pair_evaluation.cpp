@@ -6,9 +6,12 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
+#include <stdexcept>
 #include <type_traits>
 #include <utility>
 
+#include "trainer/losses/alignment_engine.h"
 #include "trainer/losses/device_engine.h"
 #include "trainer/losses/tile_engine.h"
 
@@ -84,14 +87,24 @@ bool any_needs(const PairLosses<T>& losses, bool PairNeeds::*what) {
   return std::any_of(losses.begin(), losses.end(), [&](const auto& loss) { return loss->needs().*what; });
 }
 
+// Rows of the gradient of `columns`: of each rank, and where this rank's begin.
+struct ColumnRows {
+  std::vector<int64_t> of_rank;
+  int64_t first = 0;
+};
+
 // Sets the batch's numbers that belong to these features.
 template <typename T, typename Engine>
 void describe_features(const Engine& engine, const PairLosses<T>& losses, GlobalBatch& global,
                        Communicator& communicator) {
   PairBatch& batch = global.batch;
-  if (any_needs(losses, &PairNeeds::norms)) {
-    batch.row_norm = engine.row_norms();
-    batch.column_norm = engine.column_norms();
+  if constexpr (Engine::kRowsHaveLengths) {
+    if (any_needs(losses, &PairNeeds::norms)) {
+      batch.row_norm = engine.row_norms();
+      batch.column_norm = engine.column_norms();
+    }
+  } else if (any_needs(losses, &PairNeeds::norms)) {
+    throw std::logic_error("evaluate_sets: a loss that needs lengths of rows");
   }
   batch.pair_cosine.clear();
   if (!any_needs(losses, &PairNeeds::pair_cosine)) return;
@@ -158,7 +171,8 @@ NormGradients norm_gradients(const PairLosses<T>& losses, const GlobalBatch& glo
 }
 
 template <typename T, typename Engine>
-PairResult evaluate_with(Engine& engine, const at::Tensor& image, GlobalBatch& global, const PairLosses<T>& losses,
+PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tensor& columns,
+                         const ColumnRows& column_rows, GlobalBatch& global, const PairLosses<T>& losses,
                          const std::vector<double>& weights, const TileShape& shape, Communicator& communicator) {
   describe_features(engine, losses, global, communicator);
   const PairBatch& batch = global.batch;
@@ -180,13 +194,14 @@ PairResult evaluate_with(Engine& engine, const at::Tensor& image, GlobalBatch& g
   result.values = sum_shares(shares, engine.all_finite(), communicator);
 
   result.d_image = at::empty(image.sizes(), image.options());
-  const at::Tensor d_columns = at::empty({batch.columns, image.size(1)}, image.options());
+  const at::Tensor d_columns = at::empty(columns.sizes(), image.options());
   engine.weigh(tiles, result.d_image, d_columns);
-  result.d_text = communicator.size() == 1 ? d_columns : at::empty(image.sizes(), image.options());
-  communicator.reduce_scatter(result.d_text, d_columns, global.rows, "loss.text_gradient").wait();
+  const int64_t own = column_rows.of_rank[static_cast<size_t>(communicator.rank())];
+  result.d_text = communicator.size() == 1 ? d_columns : at::empty({own, columns.size(1)}, image.options());
+  communicator.reduce_scatter(result.d_text, d_columns, column_rows.of_rank, "loss.text_gradient").wait();
   const NormGradients norms = norm_gradients(losses, global, communicator);
   engine.rows_backward(0, result.d_image, NormGradients::data(norms.image));
-  engine.columns_backward(batch.offset, result.d_text, NormGradients::data(norms.text));
+  engine.columns_backward(column_rows.first, result.d_text, NormGradients::data(norms.text));
   return result;
 }
 
@@ -196,18 +211,41 @@ template <typename T>
 PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& columns, GlobalBatch& global,
                           const PairLosses<T>& losses, const std::vector<double>& weights, const TileShape& shape,
                           const LossDevice& device, Communicator& communicator) {
+  const ColumnRows rows{global.rows, global.batch.offset};
   if (device.tiles == nullptr) {
     TileEngine<T> engine(image, columns, shape);
-    return evaluate_with(engine, image, global, losses, weights, shape, communicator);
+    return evaluate_with(engine, image, columns, rows, global, losses, weights, shape, communicator);
   }
   const bool half = device.half_products && std::is_same_v<T, float>;
   DeviceEngine<T> engine(image, columns, global.batch.offset, shape, *device.tiles, half);
-  return evaluate_with(engine, image, global, losses, weights, shape, communicator);
+  return evaluate_with(engine, image, columns, rows, global, losses, weights, shape, communicator);
+}
+
+template <typename T>
+PairResult evaluate_sets(const at::Tensor& image, const at::Tensor& columns, const FeatureSets& sets,
+                         const std::vector<int64_t>& column_sizes, GlobalBatch& global, const PairLosses<T>& losses,
+                         const std::vector<double>& weights, const TileShape& shape, Communicator& communicator) {
+  ColumnRows rows;
+  auto size = column_sizes.begin();
+  for (const int64_t captions : global.rows) {
+    rows.of_rank.push_back(std::accumulate(size, size + captions, int64_t{0}));
+    size += captions;
+  }
+  rows.first = std::accumulate(column_sizes.begin(), column_sizes.begin() + global.batch.offset, int64_t{0});
+  AlignmentEngine<T> engine(image, columns, {sets.sizes.image, column_sizes}, sets.alignment, shape);
+  return evaluate_with(engine, image, columns, rows, global, losses, weights, shape, communicator);
 }
 
 template PairResult evaluate_pairs(const at::Tensor&, const at::Tensor&, GlobalBatch&, const PairLosses<float>&,
                                    const std::vector<double>&, const TileShape&, const LossDevice&, Communicator&);
 template PairResult evaluate_pairs(const at::Tensor&, const at::Tensor&, GlobalBatch&, const PairLosses<double>&,
                                    const std::vector<double>&, const TileShape&, const LossDevice&, Communicator&);
+
+template PairResult evaluate_sets(const at::Tensor&, const at::Tensor&, const FeatureSets&, const std::vector<int64_t>&,
+                                  GlobalBatch&, const PairLosses<float>&, const std::vector<double>&, const TileShape&,
+                                  Communicator&);
+template PairResult evaluate_sets(const at::Tensor&, const at::Tensor&, const FeatureSets&, const std::vector<int64_t>&,
+                                  GlobalBatch&, const PairLosses<double>&, const std::vector<double>&, const TileShape&,
+                                  Communicator&);
 
 }  // namespace muster

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "trainer/features.h"
 #include "trainer/losses/global_batch.h"
 #include "trainer/losses/pair_loss.h"
 #include "trainer/losses/tile_device.h"
@@ -30,5 +31,13 @@ template <typename T>
 PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& columns, GlobalBatch& global,
                           const PairLosses<T>& losses, const std::vector<double>& weights, const TileShape& shape,
                           const LossDevice& device, Communicator& communicator);
+
+// The same of sets: image [sum of sets.sizes.image, d] and columns [words of all ranks, d], whose captions have
+// column_sizes [B] words; captions of a rank lie one after another. On the CPU. Losses that need lengths of rows are
+// not for sets (std::logic_error).
+template <typename T>
+PairResult evaluate_sets(const at::Tensor& image, const at::Tensor& columns, const FeatureSets& sets,
+                         const std::vector<int64_t>& column_sizes, GlobalBatch& global, const PairLosses<T>& losses,
+                         const std::vector<double>& weights, const TileShape& shape, Communicator& communicator);
 
 }  // namespace muster

@@ -24,8 +24,8 @@
 
 namespace muster {
 
-// Less than any cosine: the maximum of nothing.
-constexpr double kNoCosine = -4.0;
+// Less than any cosine, or any score of sets: the maximum of nothing. Exact in float.
+constexpr double kNoCosine = -0x1p100;
 constexpr int64_t kNoIndex = std::numeric_limits<int64_t>::max();
 
 // A partition of the global batch: positives are pairs with equal codes.

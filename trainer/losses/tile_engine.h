@@ -19,6 +19,8 @@ namespace muster {
 template <typename T>
 class TileEngine {
  public:
+  static constexpr bool kRowsHaveLengths = true;
+
   // rows [b, d] and columns [B, d] are raw, contiguous, of type T, on the CPU.
   TileEngine(const at::Tensor& rows, const at::Tensor& columns, const TileShape& shape);
 

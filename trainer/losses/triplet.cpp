@@ -154,6 +154,25 @@ class HardestTripletLoss : public PairLoss<T> {
     }
   }
 
+  bool list_pairs(std::vector<WeighedPair>& pairs) const override {
+    const auto add = [&](int64_t row, int64_t column, T weight) {
+      if (row >= 0 && row < batch_->rows) pairs.push_back({row, column, static_cast<double>(weight)});
+    };
+    for (int64_t row = 0; row < batch_->rows; ++row) {
+      const T factor = row_factor_[static_cast<size_t>(row)];
+      if (factor == 0) continue;
+      add(row, row_column_[static_cast<size_t>(row)], factor);
+      add(row, batch_->offset + row, -factor);
+    }
+    for (int64_t column = 0; column < batch_->columns; ++column) {
+      const T factor = column_factor_[static_cast<size_t>(column)];
+      if (factor == 0) continue;
+      add(column_index_[column] - batch_->offset, column, factor);
+      add(column - batch_->offset, column, -factor);
+    }
+    return true;
+  }
+
   std::vector<FoldPart<T>> fold_program() override {
     FoldPart<T> part;
     part.kind = FoldKind::kHardest;

@@ -1,0 +1,423 @@
+#include "trainer/losses/alignment_engine.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+
+#include <algorithm>
+#include <numeric>
+#include <stdexcept>
+
+#include "trainer/losses/alignment_kernels.h"
+
+namespace muster {
+namespace {
+
+// What a tile of products holds, unless one image or caption has more.
+constexpr int64_t kTileRegions = 1152;
+constexpr int64_t kTileWords = 512;
+constexpr int64_t kRowsPerTask = 64;
+
+template <typename Work>
+void in_parallel(int64_t count, int64_t grain, const Work& work) {
+  if (count == 0) return;
+  at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) { work(begin, end); });
+}
+
+std::vector<int64_t> begins_of(const std::vector<int64_t>& sizes) {
+  std::vector<int64_t> begins{0};
+  for (const int64_t size : sizes) begins.push_back(begins.back() + size);
+  return begins;
+}
+
+// How many sets from `first` on have at most `rows` rows together; at least one.
+template <typename T>
+int64_t sets_within(const RowSets<T>& sets, int64_t first, int64_t most_sets, int64_t rows) {
+  int64_t last = first + 1;
+  while (last < sets.count() && last - first < most_sets && sets.begin(last + 1) - sets.begin(first) <= rows) ++last;
+  return last - first;
+}
+
+template <typename T>
+int64_t largest_set(const RowSets<T>& sets) {
+  int64_t largest = 0;
+  for (int64_t i = 0; i < sets.count(); ++i) largest = std::max(largest, sets.size(i));
+  return largest;
+}
+
+// to (+)= a b, without a temporary.
+void product(const at::Tensor& to, const at::Tensor& a, const at::Tensor& b, bool accumulate) {
+  at::Tensor out = to;
+  if (accumulate) {
+    at::addmm_out(out, out, a, b);
+  } else {
+    at::mm_out(out, a, b);
+  }
+}
+
+}  // namespace
+
+template <typename T>
+RowSets<T>::RowSets(const T* data, int64_t width, const std::vector<int64_t>& sizes)
+    : data_(data), width_(width), begin_(begins_of(sizes)), rows_(data, begin_.back(), width) {
+  const int64_t rows = begin_.back();
+  in_parallel(rows, kRowsPerTask, [&](int64_t i, int64_t end) { rows_.measure(i, end - i); });
+  scale_.resize(static_cast<size_t>(rows));
+  for (int64_t i = 0; i < rows; ++i) {
+    const double norm = rows_.norm(i);
+    scale_[static_cast<size_t>(i)] = norm == 0 ? T{0} : static_cast<T>(1 / norm);
+  }
+}
+
+template <typename T>
+void RowSets<T>::project(int64_t first, int64_t count, T* y) const {
+  in_parallel(count, kRowsPerTask, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const T* row = data_ + (first + i) * width_;
+      const auto scale = static_cast<double>(scale_[static_cast<size_t>(first + i)]);
+      const double along = dot(row, y + i * width_, width_) * scale * scale;
+      add_multiple(row, width_, static_cast<T>(-along), y + i * width_);
+    }
+  });
+}
+
+template <typename T>
+AlignmentEngine<T>::AlignmentEngine(const at::Tensor& rows, const at::Tensor& columns, const SetSizes& sizes,
+                                    const Alignment& alignment, const TileShape& shape)
+    : rows_(rows),
+      columns_(columns),
+      width_(columns.size(1)),
+      alignment_(alignment),
+      shape_(shape),
+      images_(rows.const_data_ptr<T>(), width_, sizes.image),
+      captions_(columns.const_data_ptr<T>(), width_, sizes.text),
+      longest_caption_(largest_set(captions_)) {
+  for (const int64_t regions : sizes.image) {
+    if (regions < 1) throw std::logic_error("AlignmentEngine: an image without regions");
+  }
+  const int64_t regions = std::min(images_.begin(images_.count()), std::max(kTileRegions, largest_set(images_)));
+  const int64_t words = std::min(captions_.begin(captions_.count()), std::max(kTileWords, longest_caption_));
+  product_buffer_ = at::empty({regions * words}, rows.options());
+  const auto pairs =
+      static_cast<size_t>(std::min(shape.rows, images_.count()) * std::min(shape.columns, captions_.count()));
+  scores_.resize(pairs);
+  weights_.resize(pairs);
+  scratch_.resize(static_cast<size_t>(at::get_num_threads()));
+  for (Scratch& scratch : scratch_) {
+    scratch.best.resize(static_cast<size_t>(words));
+    scratch.region.resize(static_cast<size_t>(words));
+    scratch.scaled.resize(static_cast<size_t>(words));
+    scratch.gradient.resize(static_cast<size_t>(largest_set(images_) * words));
+  }
+}
+
+template <typename T>
+void AlignmentEngine<T>::for_each_tile(const std::function<void(const Tile&)>& visit) {
+  for (int64_t caption = 0; caption < captions_.count();) {
+    const int64_t captions = sets_within(captions_, caption, shape_.columns, kTileWords);
+    for (int64_t image = 0; image < images_.count();) {
+      const int64_t images = sets_within(images_, image, shape_.rows, kTileRegions);
+      visit({image, images, caption, captions});
+      image += images;
+    }
+    caption += captions;
+  }
+}
+
+template <typename T>
+at::Tensor AlignmentEngine<T>::regions_of(const Tile& tile) const {
+  const int64_t first = images_.begin(tile.first_image);
+  return rows_.narrow(0, first, images_.begin(tile.first_image + tile.images) - first);
+}
+
+template <typename T>
+at::Tensor AlignmentEngine<T>::words_of(const Tile& tile) const {
+  const int64_t first = captions_.begin(tile.first_caption);
+  return columns_.narrow(0, first, captions_.begin(tile.first_caption + tile.captions) - first);
+}
+
+template <typename T>
+at::Tensor AlignmentEngine<T>::products_of(const Tile& tile) const {
+  const int64_t regions = regions_of(tile).size(0), words = words_of(tile).size(0);
+  return product_buffer_.narrow(0, 0, regions * words).view({regions, words});
+}
+
+template <typename T>
+void AlignmentEngine<T>::multiply_tile(const Tile& tile) const {
+  product(products_of(tile), regions_of(tile), words_of(tile).t(), false);
+}
+
+template <typename T>
+bool AlignmentEngine<T>::floored(int64_t caption) const {
+  return alignment_.floor_at_zero && captions_.size(caption) < longest_caption_;
+}
+
+template <typename T>
+void AlignmentEngine<T>::score(const T* a, int64_t image, int64_t first_caption, int64_t captions, Scratch& scratch,
+                               T* scores) const {
+  const int64_t first_word = captions_.begin(first_caption);
+  const int64_t words = captions_.begin(first_caption + captions) - first_word;
+  const T* region_scale = images_.scales() + images_.begin(image);
+  const T* word_scale = captions_.scales() + first_word;
+  std::fill_n(scores, captions, T{0});
+  if (words == 0) return;
+  if (alignment_.over_regions) {
+    best_regions(a, images_.size(image), words, region_scale, scratch.best.data());
+    multiply(scratch.best.data(), words, word_scale, scratch.scaled.data());
+    for (int64_t c = 0; c < captions; ++c) {
+      const int64_t begin = captions_.begin(first_caption + c) - first_word, size = captions_.size(first_caption + c);
+      T sum = 0;
+      for (int64_t w = begin; w < begin + size; ++w) sum += scratch.scaled[static_cast<size_t>(w)];
+      scores[c] = alignment_.mean_over_words && size > 0 ? sum / static_cast<T>(size) : sum;
+    }
+  }
+  if (!alignment_.over_words) return;
+  for (int64_t r = 0; r < images_.size(image); ++r) {
+    multiply(a + r * words, words, word_scale, scratch.scaled.data());
+    for (int64_t c = 0; c < captions; ++c) {
+      const int64_t begin = captions_.begin(first_caption + c) - first_word, size = captions_.size(first_caption + c);
+      if (size == 0) continue;
+      T best = scratch.scaled[static_cast<size_t>(begin)];
+      for (int64_t w = begin + 1; w < begin + size; ++w) best = std::max(best, scratch.scaled[static_cast<size_t>(w)]);
+      if (best < 0 && floored(first_caption + c)) best = 0;
+      scores[c] += best * region_scale[r];
+    }
+  }
+}
+
+template <typename T>
+void AlignmentEngine<T>::place(T* a, int64_t image, int64_t first_caption, int64_t captions, const T* weights,
+                               Scratch& scratch) const {
+  const int64_t regions = images_.size(image);
+  const int64_t first_word = captions_.begin(first_caption);
+  const int64_t words = captions_.begin(first_caption + captions) - first_word;
+  if (words == 0) return;
+  const T* region_scale = images_.scales() + images_.begin(image);
+  const T* word_scale = captions_.scales() + first_word;
+  T* gradient = scratch.gradient.data();
+  std::fill_n(gradient, regions * words, T{0});
+  if (alignment_.over_regions) {
+    best_regions(a, regions, words, region_scale, scratch.best.data(), scratch.region.data());
+    for (int64_t c = 0; c < captions; ++c) {
+      const int64_t begin = captions_.begin(first_caption + c) - first_word, size = captions_.size(first_caption + c);
+      const T weight = alignment_.mean_over_words && size > 0 ? weights[c] / static_cast<T>(size) : weights[c];
+      if (weight == 0) continue;
+      for (int64_t w = begin; w < begin + size; ++w) {
+        const int64_t r = scratch.region[static_cast<size_t>(w)];
+        gradient[r * words + w] += weight * region_scale[r] * word_scale[w];
+      }
+    }
+  }
+  for (int64_t r = 0; alignment_.over_words && r < regions; ++r) {
+    multiply(a + r * words, words, word_scale, scratch.scaled.data());
+    for (int64_t c = 0; c < captions; ++c) {
+      const int64_t begin = captions_.begin(first_caption + c) - first_word, size = captions_.size(first_caption + c);
+      if (size == 0 || weights[c] == 0) continue;
+      const T* scaled = scratch.scaled.data() + begin;
+      const T* best = std::max_element(scaled, scaled + size);
+      if (*best < 0 && floored(first_caption + c)) continue;
+      const int64_t w = begin + (best - scaled);
+      gradient[r * words + w] += weights[c] * region_scale[r] * word_scale[w];
+    }
+  }
+  std::copy_n(gradient, regions * words, a);
+}
+
+template <typename T>
+void AlignmentEngine<T>::score_tile(const Tile& tile) {
+  if (!tile_is_current_) multiply_tile(tile);
+  const T* products = product_buffer_.template const_data_ptr<T>();
+  const int64_t words = words_of(tile).size(0);
+  const int64_t first_region = images_.begin(tile.first_image);
+  in_parallel(tile.images, 1, [&](int64_t begin, int64_t end) {
+    Scratch& scratch = scratch_[static_cast<size_t>(at::get_thread_num())];
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t image = tile.first_image + i;
+      score(products + (images_.begin(image) - first_region) * words, image, tile.first_caption, tile.captions, scratch,
+            scores_.data() + i * tile.captions);
+    }
+  });
+}
+
+template <typename T>
+void AlignmentEngine<T>::fold(const TileLosses<T>& losses) {
+  int64_t tiles = 0;
+  tile_is_current_ = false;
+  for_each_tile([&](const Tile& tile) {
+    ++tiles;
+    score_tile(tile);
+    const int64_t blocks = (tile.images + shape_.block_rows - 1) / shape_.block_rows;
+    in_parallel(blocks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t index = begin; index < end; ++index) {
+        const int64_t row = index * shape_.block_rows;
+        const Block<T> block{scores_.data() + row * tile.captions,
+                             std::min(shape_.block_rows, tile.images - row),
+                             tile.captions,
+                             tile.first_image + row,
+                             tile.first_caption,
+                             index};
+        for (TileLoss<T>* loss : losses) loss->fold(block);
+      }
+    });
+    for (TileLoss<T>* loss : losses) loss->merge(tile.first_caption, 0, tile.captions, blocks);
+  });
+  tile_is_current_ = tiles == 1;
+}
+
+template <typename T>
+void AlignmentEngine<T>::weigh(const TileLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns) {
+  std::vector<WeighedPair> pairs;
+  const bool few =
+      std::all_of(losses.begin(), losses.end(), [&](TileLoss<T>* loss) { return loss->list_pairs(pairs); });
+  if (few) {
+    weigh_few(pairs, d_rows, d_columns);
+  } else {
+    weigh_all(losses, d_rows, d_columns);
+  }
+  tile_is_current_ = false;
+}
+
+template <typename T>
+void AlignmentEngine<T>::weigh_all(const TileLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns) {
+  if (images_.count() == 0) d_columns.zero_();
+  if (captions_.begin(captions_.count()) == 0) d_rows.zero_();
+  for_each_tile([&](const Tile& tile) {
+    score_tile(tile);
+    std::fill_n(weights_.begin(), tile.images * tile.captions, T{0});
+    const int64_t blocks = (tile.images + shape_.weigh_rows - 1) / shape_.weigh_rows;
+    in_parallel(blocks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t index = begin; index < end; ++index) {
+        const int64_t row = index * shape_.weigh_rows;
+        const Block<T> block{scores_.data() + row * tile.captions,
+                             std::min(shape_.weigh_rows, tile.images - row),
+                             tile.captions,
+                             tile.first_image + row,
+                             tile.first_caption,
+                             index};
+        for (TileLoss<T>* loss : losses) loss->weigh(block, weights_.data() + row * tile.captions);
+      }
+    });
+    for (TileLoss<T>* loss : losses) loss->merge_weights(tile.first_caption, 0, tile.captions, blocks);
+
+    T* products = product_buffer_.template data_ptr<T>();
+    const at::Tensor regions = regions_of(tile), words = words_of(tile), placed = products_of(tile);
+    const int64_t first_region = images_.begin(tile.first_image), first_word = captions_.begin(tile.first_caption);
+    in_parallel(tile.images, 1, [&](int64_t begin, int64_t end) {
+      Scratch& scratch = scratch_[static_cast<size_t>(at::get_thread_num())];
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t image = tile.first_image + i;
+        place(products + (images_.begin(image) - first_region) * words.size(0), image, tile.first_caption,
+              tile.captions, weights_.data() + i * tile.captions, scratch);
+      }
+    });
+    product(d_rows.narrow(0, first_region, regions.size(0)), placed, words, tile.first_caption > 0);
+    product(d_columns.narrow(0, first_word, words.size(0)), placed.t(), regions, tile.first_image > 0);
+  });
+}
+
+template <typename T>
+std::vector<typename AlignmentEngine<T>::Match> AlignmentEngine<T>::matches_of(const WeighedPair& pair) const {
+  const int64_t regions = images_.size(pair.row), words = captions_.size(pair.column);
+  if (words == 0) return {};
+  const int64_t first_region = images_.begin(pair.row), first_word = captions_.begin(pair.column);
+  const at::Tensor products = at::mm(rows_.narrow(0, first_region, regions), columns_.narrow(0, first_word, words).t());
+  Scratch scratch;
+  scratch.best.resize(static_cast<size_t>(words));
+  scratch.region.resize(static_cast<size_t>(words));
+  scratch.scaled.resize(static_cast<size_t>(words));
+  scratch.gradient.resize(static_cast<size_t>(regions * words));
+  const T weight = static_cast<T>(pair.weight);
+  place(products.template data_ptr<T>(), pair.row, pair.column, 1, &weight, scratch);
+  std::vector<Match> matches;
+  for (int64_t r = 0; r < regions; ++r) {
+    for (int64_t w = 0; w < words; ++w) {
+      const T placed = scratch.gradient[static_cast<size_t>(r * words + w)];
+      if (placed != 0) matches.push_back({first_region + r, first_word + w, placed});
+    }
+  }
+  return matches;
+}
+
+// Each pair's products in parallel; then each region's and each word's gradient by one thread, in the pairs' order.
+template <typename T>
+void AlignmentEngine<T>::weigh_few(const std::vector<WeighedPair>& listed, const at::Tensor& d_rows,
+                                   const at::Tensor& d_columns) const {
+  std::vector<WeighedPair> pairs = listed;
+  const auto before = [](const WeighedPair& a, const WeighedPair& b) {
+    return std::pair(a.row, a.column) < std::pair(b.row, b.column);
+  };
+  std::stable_sort(pairs.begin(), pairs.end(), before);
+  std::vector<WeighedPair> merged;
+  for (const WeighedPair& pair : pairs) {
+    if (!merged.empty() && merged.back().row == pair.row && merged.back().column == pair.column) {
+      merged.back().weight += pair.weight;
+    } else {
+      merged.push_back(pair);
+    }
+  }
+  std::vector<std::vector<Match>> of_pair(merged.size());
+  in_parallel(static_cast<int64_t>(merged.size()), 1, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) of_pair[i] = matches_of(merged[i]);
+  });
+  std::vector<Match> matches;
+  for (const std::vector<Match>& some : of_pair) matches.insert(matches.end(), some.begin(), some.end());
+
+  const auto scatter = [&](int64_t Match::*to, int64_t Match::*from, const at::Tensor& source, const at::Tensor& out) {
+    std::stable_sort(matches.begin(), matches.end(), [&](const Match& a, const Match& b) { return a.*to < b.*to; });
+    out.zero_();
+    std::vector<size_t> begins;
+    for (size_t i = 0; i < matches.size(); ++i) {
+      if (i == 0 || matches[i].*to != matches[i - 1].*to) begins.push_back(i);
+    }
+    begins.push_back(matches.size());
+    const T* data = source.template const_data_ptr<T>();
+    T* gradient = out.template data_ptr<T>();
+    in_parallel(static_cast<int64_t>(begins.size()) - 1, kRowsPerTask, [&](int64_t begin, int64_t end) {
+      for (size_t i = begins[static_cast<size_t>(begin)]; i < begins[static_cast<size_t>(end)]; ++i) {
+        const Match& match = matches[i];
+        add_multiple(data + match.*from * width_, width_, match.weight, gradient + match.*to * width_);
+      }
+    });
+  };
+  scatter(&Match::word, &Match::region, rows_, d_columns);
+  scatter(&Match::region, &Match::word, columns_, d_rows);
+}
+
+template <typename T>
+void AlignmentEngine<T>::rows_backward(int64_t first, const at::Tensor& gradient,
+                                       const double* /*norm_gradient*/) const {
+  images_.project(first, gradient.size(0), gradient.template data_ptr<T>());
+}
+
+template <typename T>
+void AlignmentEngine<T>::columns_backward(int64_t first, const at::Tensor& gradient,
+                                          const double* /*norm_gradient*/) const {
+  captions_.project(first, gradient.size(0), gradient.template data_ptr<T>());
+}
+
+template <typename T>
+std::vector<double> AlignmentEngine<T>::pair_cosines(const std::vector<std::pair<int64_t, int64_t>>& pairs) const {
+  std::vector<double> scores(pairs.size());
+  in_parallel(static_cast<int64_t>(pairs.size()), 1, [&](int64_t begin, int64_t end) {
+    Scratch scratch;
+    scratch.best.resize(static_cast<size_t>(longest_caption_));
+    scratch.scaled.resize(static_cast<size_t>(longest_caption_));
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      const auto [image, caption] = pairs[i];
+      const at::Tensor products = at::mm(rows_.narrow(0, images_.begin(image), images_.size(image)),
+                                         columns_.narrow(0, captions_.begin(caption), captions_.size(caption)).t());
+      T score_of_pair = 0;
+      score(products.template const_data_ptr<T>(), image, caption, 1, scratch, &score_of_pair);
+      scores[i] = static_cast<double>(score_of_pair);
+    }
+  });
+  return scores;
+}
+
+template class RowSets<float>;
+template class RowSets<double>;
+template class AlignmentEngine<float>;
+template class AlignmentEngine<double>;
+
+}  // namespace muster

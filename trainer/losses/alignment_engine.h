@@ -1,0 +1,120 @@
+// The two passes of tile_engine.h over scores of sets: rows are images, columns captions, and a score is made of the
+// cosines of all their regions and words (alignment.h). A tile of products of regions and words, its scores and their
+// weights are all the memory it takes (3 MiB in float); nothing of size images x words exists.
+//
+// Pass 2 has two ways. Losses that touch few pairs (hardest negatives: at most 3 a sample) list them, and only those
+// pairs' products are made again; else all tiles are, and gradients are two more products of the same size: the
+// weights, put where the best regions and words are, times words and regions. Which one is best is a constant for the
+// gradient; ties go to the lower index.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "trainer/alignment.h"
+#include "trainer/losses/tile_loss.h"
+#include "trainer/losses/unit_rows.h"
+
+namespace muster {
+
+// Rows of sets of samples, one set after another.
+template <typename T>
+class RowSets {
+ public:
+  // data [sum of sizes, width], raw, contiguous, must outlive this.
+  RowSets(const T* data, int64_t width, const std::vector<int64_t>& sizes);
+
+  int64_t count() const { return static_cast<int64_t>(begin_.size()) - 1; }  // of sets
+  int64_t begin(int64_t set) const { return begin_[static_cast<size_t>(set)]; }
+  int64_t size(int64_t set) const { return begin(set + 1) - begin(set); }
+  // 1 / length of each row; 0 for rows that count as zero.
+  const T* scales() const { return scale_.data(); }
+  // In place: takes away what lies along the rows: from y [count, width] to d / d raw rows, where d / d unit rows is
+  // y times the length.
+  void project(int64_t first, int64_t count, T* y) const;
+  bool all_finite() const { return rows_.all_finite(); }
+
+ private:
+  const T* data_;
+  int64_t width_;
+  std::vector<int64_t> begin_;
+  UnitRows<T> rows_;
+  std::vector<T> scale_;
+};
+
+template <typename T>
+class AlignmentEngine {
+ public:
+  static constexpr bool kRowsHaveLengths = false;
+
+  // rows: regions [sum of sizes.image, d] of this rank's images; columns: words [sum of sizes.text, d] of all ranks'
+  // captions; raw, contiguous, of type T, on the CPU.
+  AlignmentEngine(const at::Tensor& rows, const at::Tensor& columns, const SetSizes& sizes, const Alignment& alignment,
+                  const TileShape& shape);
+
+  // As TileEngine's, of rows and columns that are images and captions; gradients are of regions and words.
+  void fold(const TileLosses<T>& losses);
+  void weigh(const TileLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns);
+  // `first` counts regions or words; there are no gradients of lengths.
+  void rows_backward(int64_t first, const at::Tensor& gradient, const double* norm_gradient) const;
+  void columns_backward(int64_t first, const at::Tensor& gradient, const double* norm_gradient) const;
+  std::vector<double> pair_cosines(const std::vector<std::pair<int64_t, int64_t>>& pairs) const;
+  bool all_finite() const { return images_.all_finite() && captions_.all_finite(); }
+
+ private:
+  // Images and captions from first_* on whose products fit the buffer.
+  struct Tile {
+    int64_t first_image;
+    int64_t images;
+    int64_t first_caption;
+    int64_t captions;
+  };
+  // A region and a word that are each other's best, for the gradient of a pair's score.
+  struct Match {
+    int64_t region;
+    int64_t word;
+    T weight;  // d loss / d product of the raw rows
+  };
+  // Room of one thread.
+  struct Scratch {
+    std::vector<T> best;          // [words]
+    std::vector<int32_t> region;  // [words]
+    std::vector<T> scaled;        // [words]
+    std::vector<T> gradient;      // [regions of an image, words]
+  };
+
+  void for_each_tile(const std::function<void(const Tile&)>& visit);
+  at::Tensor regions_of(const Tile& tile) const;
+  at::Tensor words_of(const Tile& tile) const;
+  at::Tensor products_of(const Tile& tile) const;
+  void multiply_tile(const Tile& tile) const;
+  void score_tile(const Tile& tile);
+  bool floored(int64_t caption) const;
+  // scores [captions] of an image, whose products begin at a [regions, words of the captions].
+  void score(const T* a, int64_t image, int64_t first_caption, int64_t captions, Scratch& scratch, T* scores) const;
+  // Replaces these products by their weights, weights [captions] being d loss / d score.
+  void place(T* a, int64_t image, int64_t first_caption, int64_t captions, const T* weights, Scratch& scratch) const;
+  void weigh_all(const TileLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns);
+  void weigh_few(const std::vector<WeighedPair>& pairs, const at::Tensor& d_rows, const at::Tensor& d_columns) const;
+  std::vector<Match> matches_of(const WeighedPair& pair) const;
+
+  at::Tensor rows_;
+  at::Tensor columns_;
+  int64_t width_;
+  Alignment alignment_;
+  TileShape shape_;
+  RowSets<T> images_;
+  RowSets<T> captions_;
+  int64_t longest_caption_ = 0;
+  at::Tensor product_buffer_;
+  std::vector<T> scores_;         // of the tile, [images, captions]
+  std::vector<T> weights_;        // the same
+  std::vector<Scratch> scratch_;  // one a thread
+  bool tile_is_current_ = false;  // the only tile there is still holds its products and scores
+};
+
+}  // namespace muster
