@@ -78,7 +78,7 @@ CodePoints normalize(const CodePoints& text, int form) {
   utf8proc_uint8_t* raw = nullptr;
   const utf8proc_ssize_t size =
       utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(bytes.data()), static_cast<utf8proc_ssize_t>(bytes.size()),
-                   &raw, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE | form));
+                   &raw, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | form));
   const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(raw, &std::free);
   if (size < 0) throw std::bad_alloc();  // of valid UTF-8 only memory can fail
   return decode_utf8({reinterpret_cast<const char*>(raw), static_cast<size_t>(size)});
@@ -180,6 +180,42 @@ CodePoints upper(char32_t c) {
   }
 }
 
+bool is_control(char32_t c) {
+  switch (category(c)) {
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_CN:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool is_nonspacing_mark(char32_t c) {
+  return category(c) == UTF8PROC_CATEGORY_MN;
+}
+
+bool is_punctuation(char32_t c) {
+  switch (category(c)) {
+    case UTF8PROC_CATEGORY_PC:
+    case UTF8PROC_CATEGORY_PD:
+    case UTF8PROC_CATEGORY_PS:
+    case UTF8PROC_CATEGORY_PE:
+    case UTF8PROC_CATEGORY_PI:
+    case UTF8PROC_CATEGORY_PF:
+    case UTF8PROC_CATEGORY_PO:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool is_space_separator(char32_t c) {
+  return category(c) == UTF8PROC_CATEGORY_ZS;
+}
+
 char32_t windows_1252(char32_t c) {
   constexpr char32_t kCharacters[32] = {0x20AC, 0x81,   0x201A, 0x192,  0x201E, 0x2026, 0x2020, 0x2021,
                                         0x2C6,  0x2030, 0x160,  0x2039, 0x152,  0x8D,   0x17D,  0x8F,
@@ -190,11 +226,16 @@ char32_t windows_1252(char32_t c) {
 
 CodePoints normalize_nfc(const CodePoints& text) {
   const bool changes = std::any_of(text.begin(), text.end(), [](char32_t c) { return c >= 0x300; });
-  return changes ? normalize(text, 0) : text;
+  return changes ? normalize(text, UTF8PROC_COMPOSE) : text;
+}
+
+CodePoints normalize_nfd(const CodePoints& text) {
+  const bool changes = std::any_of(text.begin(), text.end(), [](char32_t c) { return c >= 0xC0; });
+  return changes ? normalize(text, UTF8PROC_DECOMPOSE) : text;
 }
 
 CodePoints normalize_nfkc(const CodePoints& text) {
-  return normalize(text, UTF8PROC_COMPAT);
+  return normalize(text, UTF8PROC_COMPOSE | UTF8PROC_COMPAT);
 }
 
 }  // namespace muster

@@ -35,7 +35,14 @@ CodePoints upper(char32_t c);
 // What the byte 0x80 + i means in Windows-1252, with its five holes passed through; c is in [0x80, 0x9F].
 char32_t windows_1252(char32_t c);
 
+// unicodedata.category() begins with C, is Mn, begins with P, is Zs.
+bool is_control(char32_t c);
+bool is_nonspacing_mark(char32_t c);
+bool is_punctuation(char32_t c);
+bool is_space_separator(char32_t c);
+
 CodePoints normalize_nfc(const CodePoints& text);
+CodePoints normalize_nfd(const CodePoints& text);
 CodePoints normalize_nfkc(const CodePoints& text);
 
 }  // namespace muster
