@@ -181,16 +181,9 @@ CodePoints upper(char32_t c) {
 }
 
 bool is_control(char32_t c) {
-  switch (category(c)) {
-    case UTF8PROC_CATEGORY_CC:
-    case UTF8PROC_CATEGORY_CF:
-    case UTF8PROC_CATEGORY_CS:
-    case UTF8PROC_CATEGORY_CO:
-    case UTF8PROC_CATEGORY_CN:
-      return true;
-    default:
-      return false;
-  }
+  constexpr utf8proc_category_t kControls[] = {UTF8PROC_CATEGORY_CC, UTF8PROC_CATEGORY_CF, UTF8PROC_CATEGORY_CS,
+                                               UTF8PROC_CATEGORY_CO, UTF8PROC_CATEGORY_CN};
+  return std::count(std::begin(kControls), std::end(kControls), category(c)) > 0;
 }
 
 bool is_nonspacing_mark(char32_t c) {
@@ -198,18 +191,8 @@ bool is_nonspacing_mark(char32_t c) {
 }
 
 bool is_punctuation(char32_t c) {
-  switch (category(c)) {
-    case UTF8PROC_CATEGORY_PC:
-    case UTF8PROC_CATEGORY_PD:
-    case UTF8PROC_CATEGORY_PS:
-    case UTF8PROC_CATEGORY_PE:
-    case UTF8PROC_CATEGORY_PI:
-    case UTF8PROC_CATEGORY_PF:
-    case UTF8PROC_CATEGORY_PO:
-      return true;
-    default:
-      return false;
-  }
+  const utf8proc_category_t k = category(c);
+  return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
 }
 
 bool is_space_separator(char32_t c) {

@@ -21,7 +21,6 @@
 namespace muster {
 namespace {
 
-constexpr double kNormEpsilon = 1e-5;
 constexpr double kQuickGeluFactor = 1.702;
 
 at::Tensor weight(int64_t out, int64_t in, double standard_deviation, double default_bound, Initialiser& initialiser) {
@@ -48,13 +47,13 @@ at::Tensor Linear::forward(const at::Tensor& x) const {
   return at::linear(x, weight_, bias_);
 }
 
-LayerNorm::LayerNorm(int64_t width) {
+LayerNorm::LayerNorm(int64_t width, double epsilon) : epsilon_(epsilon) {
   weight_ = register_parameter("weight", at::ones({width}));
   bias_ = register_parameter("bias", at::zeros({width}));
 }
 
 at::Tensor LayerNorm::forward(const at::Tensor& x) const {
-  return at::layer_norm(x, weight_.sizes(), weight_, bias_, kNormEpsilon);
+  return at::layer_norm(x, weight_.sizes(), weight_, bias_, epsilon_);
 }
 
 Attention::Attention(const BlockOptions& options, Initialiser& initialiser)

@@ -47,10 +47,11 @@ class Linear : public torch::nn::Module {
 
 class LayerNorm : public torch::nn::Module {
  public:
-  explicit LayerNorm(int64_t width);
+  explicit LayerNorm(int64_t width, double epsilon = 1e-5);
   at::Tensor forward(const at::Tensor& x) const;
 
  private:
+  double epsilon_;
   at::Tensor weight_, bias_;
 };
 
