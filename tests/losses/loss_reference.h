@@ -189,7 +189,7 @@ struct Leaves {
   at::Tensor bias;
 };
 
-// One term on the whole batch, from the scores [B, B] of its pairs; weight [B] of the anchors. All losses but cmpm.
+// One term on the whole batch, from the scores [B, B] of its pairs; weight [B] of the anchors. Losses of scores alone.
 inline at::Tensor term_of_scores(const Term& term, const at::Tensor& scores, const at::Tensor& log_scale,
                                  const at::Tensor& bias, const at::Tensor& identity, const at::Tensor& weight) {
   const at::Tensor same = identity.unsqueeze(1) == identity.unsqueeze(0);
@@ -228,13 +228,6 @@ inline at::Tensor term_of_scores(const Term& term, const at::Tensor& scores, con
     const at::Tensor targets = chosen(term.siglip().positives()).to(at::kDouble);
     return mean(sigmoid_loss(x, targets), sigmoid_loss(x.t(), targets)) / 2;
   }
-  if (term.has_cyclic()) {
-    const at::Tensor image = unit(leaves.image), text = unit(leaves.text);
-    const at::Tensor in_modal = image.mm(image.t()) - text.mm(text.t()), cross_modal = cosines - cosines.t();
-    const at::Tensor pairs =
-        term.cyclic().in_modal() * in_modal.square() + term.cyclic().cross_modal() * cross_modal.square();
-    return mean(pairs.mean(1), at::zeros_like(weight));
-  }
   if (term.has_tal()) {
     return reduce(term.tal().reduction(), tal(scores, same, term.tal()), tal(scores.t(), same, term.tal()));
   }
@@ -246,18 +239,22 @@ inline at::Tensor term_of_scores(const Term& term, const at::Tensor& scores, con
 
 inline at::Tensor term_value(const Term& term, const Leaves& leaves, const at::Tensor& identity,
                              const at::Tensor& weight) {
-  if (!term.has_cmpm()) {
-    const at::Tensor cosines = unit(leaves.image).mm(unit(leaves.text).t());
-    return term_of_scores(term, cosines, leaves.log_scale, leaves.bias, identity, weight);
+  const at::Tensor image = unit(leaves.image), text = unit(leaves.text), cosines = image.mm(text.t());
+  const double weights = weight.sum().item<double>();
+  const auto mean = [&](const at::Tensor& anchors) { return (weight * anchors).sum() / (weights == 0 ? 1 : weights); };
+  if (term.has_cyclic()) {
+    const at::Tensor in_modal = image.mm(image.t()) - text.mm(text.t()), cross_modal = cosines - cosines.t();
+    const at::Tensor pairs =
+        term.cyclic().in_modal() * in_modal.square() + term.cyclic().cross_modal() * cross_modal.square();
+    return mean(pairs.mean(1));
   }
+  if (!term.has_cmpm()) return term_of_scores(term, cosines, leaves.log_scale, leaves.bias, identity, weight);
   const at::Tensor y = (identity.unsqueeze(1) == identity.unsqueeze(0)).to(at::kDouble);
   const at::Tensor targets = y / at::linalg_vector_norm(y, 2, {1}, true);
   const auto one_way = [&](const at::Tensor& anchors, const at::Tensor& others) {
-    return reverse_kl(raw(anchors).mm(unit(others).t()), targets, term.cmpm().epsilon());
+    return reverse_kl(raw(anchors).mm(others.t()), targets, term.cmpm().epsilon());
   };
-  const double weights = weight.sum().item<double>();
-  return (weight * (one_way(leaves.image, leaves.text) + one_way(leaves.text, leaves.image))).sum() /
-         (weights == 0 ? 1 : weights);
+  return mean(one_way(leaves.image, text) + one_way(leaves.text, image));
 }
 
 // The bias is the config's.
