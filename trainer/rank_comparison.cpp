@@ -9,7 +9,7 @@
 #include <cstring>
 #include <optional>
 
-#include "comm/agreement.h"
+#include "comm/rank_numbers.h"
 #include "comm/watchdog.h"
 #include "dataloader/formats/hashes.h"
 #include "launch/error.h"

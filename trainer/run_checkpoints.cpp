@@ -5,7 +5,7 @@
 
 #include <ATen/ops/scalar_tensor.h>
 
-#include "comm/agree.h"
+#include "comm/all_or_none.h"
 #include "launch/error.h"
 #include "launch/log.h"
 #include "trainer/checkpoint_layout.h"

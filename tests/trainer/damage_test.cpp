@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "comm/agreement.h"
+#include "comm/rank_numbers.h"
 #include "comm/thread_communicator.h"
 #include "dataloader/store.h"
 #include "launch/error.h"

@@ -26,7 +26,8 @@ class TwoPairs : public Model {
   ForwardPass begin_forward(const Batch& batch, uint64_t seed, const TokenRequest& tokens) override {
     if (at_once_) {
       const at::Tensor image = inner_->encode_image(batch.images), text = inner_->encode_text(batch.tokens);
-      const Features features{{{"global", image, text}, {"local", at::flip(image, {1}), at::flip(text, {1})}}, {}, {}};
+      const Features features{
+          {{"global", image, text}, {"local", at::flip(image, {1}), at::flip(text, {1})}}, {}, {}, {}};
       ForwardPass pass{features, [features] { return features; }};
       for (FeaturePair& pair : pass.texts.pairs) pair.image = at::Tensor();
       return pass;

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "comm/agree.h"
+#include "comm/all_or_none.h"
 #include "dataloader/formats/safetensors_rows.h"
 #include "launch/error.h"
 

@@ -1,4 +1,4 @@
-#include "comm/agree.h"
+#include "comm/all_or_none.h"
 
 #include <gtest/gtest.h>
 

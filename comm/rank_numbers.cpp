@@ -1,4 +1,4 @@
-#include "comm/agreement.h"
+#include "comm/rank_numbers.h"
 
 #include <ATen/ops/empty.h>
 

@@ -1,4 +1,4 @@
-#include "comm/agree.h"
+#include "comm/all_or_none.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/scalar_tensor.h>
