@@ -12,6 +12,7 @@
 #include "configs/validate.h"
 #include "dataloader/formats/atomic_file.h"
 #include "launch/error.h"
+#include "trainer/encoders/model_config.h"
 
 namespace muster {
 namespace {
@@ -45,6 +46,7 @@ std::vector<std::string> resolve_and_check(RunConfig& config) {
     RunConfig rest = config;
     rest.mutable_model()->Clear();
     rest.mutable_model()->set_preset(ModelConfig::MINI);
+    if (selects_tokens(config.model())) rest.mutable_model()->mutable_token_selection()->set_width(2);
     rest = resolve_run_config(rest);
     *rest.mutable_model()->mutable_image() = config.model().image();
     config = rest;
