@@ -48,7 +48,7 @@ constexpr char kBefore[] = "step_0000000004", kEnd[] = "step_0000000006";
 
 struct Fault {
   int rank = 0;
-  int call = 0;
+  int call = 0;      // among those of the same line
   std::string what;  // "write checkpoints/..."
   std::string kind;
 };
@@ -131,10 +131,10 @@ references { fusion_weight: 1 guidance_weight: 1 placement: SHARDED }
     for (int rank = 0; rank < ranks_; ++rank) {
       copy_base("counted");
       const std::vector<std::string> calls = count_calls("counted", rank);
-      for (size_t call = 0; call < calls.size(); ++call) {
-        for (const std::string& kind : kinds_of(calls[call])) {
-          faults.push_back({rank, static_cast<int>(call), calls[call], kind});
-        }
+      std::map<std::string, int> before;
+      for (const std::string& what : calls) {
+        const int call = before[what]++;
+        for (const std::string& kind : kinds_of(what)) faults.push_back({rank, call, what, kind});
       }
     }
     return faults;
@@ -153,7 +153,8 @@ references { fusion_weight: 1 guidance_weight: 1 placement: SHARDED }
                  ": " + fault.what);
     copy_base("run");
     std::vector<std::string> faulty = on_faulty_disk("run", fault.rank);
-    faulty.insert(faulty.end(), {"DISK_FAULT_CALL=" + std::to_string(fault.call), "DISK_FAULT_KIND=" + fault.kind});
+    faulty.insert(faulty.end(), {"DISK_FAULT_WHAT=" + fault.what, "DISK_FAULT_CALL=" + std::to_string(fault.call),
+                                 "DISK_FAULT_KIND=" + fault.kind});
     const ProgramResult broken = run_program(train("run", faulty));
     if (ends_process(fault.kind)) {
       EXPECT_EQ(broken.exit_code, 137) << broken.output;
@@ -219,8 +220,7 @@ TEST_P(CrashPointsTest, AFailedSaveEndsNothing) {
     ASSERT_NE(write, calls.end());
     fs::remove_all(folder_ / "run");
     std::vector<std::string> faulty = on_faulty_disk("run", rank);
-    faulty.push_back("DISK_FAULT_CALL=" + std::to_string(write - calls.begin()));
-    faulty.push_back("DISK_FAULT_KIND=EIO");
+    faulty.insert(faulty.end(), {"DISK_FAULT_WHAT=" + *write, "DISK_FAULT_CALL=0", "DISK_FAULT_KIND=EIO"});
     const ProgramResult broken = run_program(train("run", faulty));
     EXPECT_EQ(broken.exit_code, 0) << broken.output;
     EXPECT_THAT(broken.output, testing::ContainsRegex("\nE [^\n]*: Input/output error[^\n]*; training goes on\n"));

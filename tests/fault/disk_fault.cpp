@@ -3,6 +3,7 @@
 //
 //   DISK_FAULT_UNDER=PATH  calls on files below this absolute path are counted, from 0
 //   DISK_FAULT_LOG=FILE    each of them adds a line, "write model.safetensors"
+//   DISK_FAULT_WHAT=LINE   only calls with this line are counted: threads take turns in another order each time
 //   DISK_FAULT_CALL=N      the call that meets the fault; none: calls are only counted
 //   DISK_FAULT_KIND=       EIO     this call fails, half of a write arrives
 //                          ENOSPC  the disk is full from this call on
@@ -37,6 +38,7 @@ std::string environment(const char* name) {
 struct Plan {
   std::string under = environment("DISK_FAULT_UNDER");
   std::string kind = environment("DISK_FAULT_KIND");
+  std::string what = environment("DISK_FAULT_WHAT");
   long call = environment("DISK_FAULT_CALL").empty() ? -1 : std::stol(environment("DISK_FAULT_CALL"));
   bool reads = kind == "read";
   int log = -1;
@@ -113,21 +115,26 @@ bool is_under(const std::string& path) {
 
 enum class Outcome { kPass, kFail, kShort };
 
+// "write checkpoints/LATEST"; without the time and the number that are in the name of TensorBoard's file.
+std::string line_of(const char* what, const std::string& path) {
+  const std::string line = std::string(what) + " " + path.substr(std::min(path.size(), plan().under.size() + 1));
+  return line.substr(0, line.find(".tfevents"));
+}
+
 Outcome meet(const char* what, const std::string& path) {
   static std::atomic<long> calls{0};
+  static std::atomic<bool> is_full{false};
   if (!is_under(path)) return Outcome::kPass;
   const bool is_read = std::string(what) == "read";
   if (is_read != plan().reads) return Outcome::kPass;
-  const long call = calls++;
-  if (plan().log >= 0) {
-    const std::string line =
-        std::string(what) + " " + path.substr(std::min(path.size(), plan().under.size() + 1)) + "\n";
-    if (syscall(SYS_write, plan().log, line.data(), line.size()) < 0) _exit(1);
-  }
+  const std::string line = line_of(what, path);
+  if (plan().log >= 0 && syscall(SYS_write, plan().log, (line + "\n").data(), line.size() + 1) < 0) _exit(1);
+  const bool is_counted = plan().what.empty() || plan().what == line;
+  const bool is_chosen = is_counted && plan().call >= 0 && calls++ == plan().call;
   const std::string& kind = plan().kind;
+  if (is_chosen && kind == "ENOSPC") is_full = true;
   const bool gives_space = std::string(what) == "unlink" || std::string(what) == "close";
-  const bool is_met = kind == "ENOSPC" ? call >= plan().call && !gives_space : call == plan().call;
-  if (plan().call < 0 || !is_met) return Outcome::kPass;
+  if (kind == "ENOSPC" ? !is_full || gives_space : !is_chosen) return Outcome::kPass;
   if (kind == "short") return std::string(what) == "write" ? Outcome::kShort : Outcome::kPass;
   errno = kind == "ENOSPC" ? ENOSPC : EIO;
   return Outcome::kFail;
