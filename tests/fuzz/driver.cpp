@@ -205,7 +205,7 @@ int run_inputs(const std::string& program, const Options& options) {
   Reasons reasons;
   const auto begun = std::chrono::steady_clock::now();
   const auto passed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count(); };
-  uint64_t run = 0;
+  uint64_t run = 0, taken = 0;
   for (; (options.runs == 0 || run < options.runs) && (options.seconds == 0 || passed() < options.seconds); ++run) {
     const uint64_t refused = muster::fuzz::refusals();
     input = mutator.make(options.seed, run);
@@ -217,10 +217,14 @@ int run_inputs(const std::string& program, const Options& options) {
                    muster::fuzz::last_refusal().c_str());
       return 1;
     }
-    if (muster::fuzz::refusals() > refused) reasons.take(muster::fuzz::last_refusal(), input);
+    if (muster::fuzz::refusals() > refused) {
+      reasons.take(muster::fuzz::last_refusal(), input);
+    } else {
+      ++taken;
+    }
   }
   std::printf("%s: %llu runs from seed %llu in %.1f s, %llu of them taken, no finding\n", name.c_str(), count(run),
-              count(options.seed), passed(), count(run - muster::fuzz::refusals()));
+              count(options.seed), passed(), count(taken));
   if (!options.keep.empty()) reasons.write(options.keep);
   return 0;
 }

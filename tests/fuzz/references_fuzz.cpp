@@ -33,12 +33,15 @@ std::string of_reals(size_t count) {
 
 std::vector<std::string> seeds() {
   size_t at = 0;
-  std::string header = "{" + tensor("identity", "I64", "[2]", at, 16) + tensor("step", "I64", "[2]", at, 16) +
-                       tensor("slot", "I64", "[2]", at, 16) + tensor("mean.updates", "I64", "[1]", at, 8) +
-                       tensor("name.offsets", "I64", "[3]", at, 24) + tensor("rows", "F32", "[2,2]", at, 16) +
-                       tensor("exp_avg", "F32", "[2,2]", at, 16) + tensor("exp_avg_sq", "F32", "[2,2]", at, 16) +
-                       tensor("mean.image", "F32", "[2]", at, 8) + tensor("mean.text", "F32", "[2]", at, 8) +
-                       tensor("name.bytes", "U8", "[2]", at, 2);
+  const struct {
+    const char *name, *type, *shape;
+    size_t bytes;
+  } tensors[] = {{"identity", "I64", "[2]", 16},    {"step", "I64", "[2]", 16},         {"slot", "I64", "[2]", 16},
+                 {"mean.updates", "I64", "[1]", 8}, {"name.offsets", "I64", "[3]", 24}, {"rows", "F32", "[2,2]", 16},
+                 {"exp_avg", "F32", "[2,2]", 16},   {"exp_avg_sq", "F32", "[2,2]", 16}, {"mean.image", "F32", "[2]", 8},
+                 {"mean.text", "F32", "[2]", 8},    {"name.bytes", "U8", "[2]", 2}};
+  std::string header = "{";
+  for (const auto& [name, type, shape, bytes] : tensors) header += tensor(name, type, shape, at, bytes);
   header.back() = '}';
   const auto integers = [](const std::vector<uint64_t>& values) {
     std::string bytes;
