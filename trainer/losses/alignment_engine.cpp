@@ -1,7 +1,5 @@
 #include "trainer/losses/alignment_engine.h"
 
-#include <ATen/Parallel.h>
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 
@@ -10,6 +8,7 @@
 #include <stdexcept>
 
 #include "trainer/losses/alignment_kernels.h"
+#include "trainer/losses/tile_work.h"
 
 namespace muster {
 namespace {
@@ -18,12 +17,6 @@ namespace {
 constexpr int64_t kTileRegions = 1152;
 constexpr int64_t kTileWords = 512;
 constexpr int64_t kRowsPerTask = 64;
-
-template <typename Work>
-void in_parallel(int64_t count, int64_t grain, const Work& work) {
-  if (count == 0) return;
-  at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) { work(begin, end); });
-}
 
 std::vector<int64_t> begins_of(const std::vector<int64_t>& sizes) {
   std::vector<int64_t> begins{0};
@@ -46,21 +39,11 @@ int64_t largest_set(const RowSets<T>& sets) {
   return largest;
 }
 
-// to (+)= a b, without a temporary.
-void product(const at::Tensor& to, const at::Tensor& a, const at::Tensor& b, bool accumulate) {
-  at::Tensor out = to;
-  if (accumulate) {
-    at::addmm_out(out, out, a, b);
-  } else {
-    at::mm_out(out, a, b);
-  }
-}
-
 }  // namespace
 
 template <typename T>
 RowSets<T>::RowSets(const T* data, int64_t width, const std::vector<int64_t>& sizes)
-    : data_(data), width_(width), begin_(begins_of(sizes)), rows_(data, begin_.back(), width) {
+    : width_(width), begin_(begins_of(sizes)), rows_(data, begin_.back(), width) {
   const int64_t rows = begin_.back();
   in_parallel(rows, kRowsPerTask, [&](int64_t i, int64_t end) { rows_.measure(i, end - i); });
   scale_.resize(static_cast<size_t>(rows));
@@ -72,14 +55,7 @@ RowSets<T>::RowSets(const T* data, int64_t width, const std::vector<int64_t>& si
 
 template <typename T>
 void RowSets<T>::project(int64_t first, int64_t count, T* y) const {
-  in_parallel(count, kRowsPerTask, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const T* row = data_ + (first + i) * width_;
-      const auto scale = static_cast<double>(scale_[static_cast<size_t>(first + i)]);
-      const double along = dot(row, y + i * width_, width_) * scale * scale;
-      add_multiple(row, width_, static_cast<T>(-along), y + i * width_);
-    }
-  });
+  in_parallel(count, kRowsPerTask, [&](int64_t i, int64_t end) { rows_.project(first + i, end - i, y + i * width_); });
 }
 
 template <typename T>
@@ -241,24 +217,28 @@ void AlignmentEngine<T>::score_tile(const Tile& tile) {
 }
 
 template <typename T>
+int64_t AlignmentEngine<T>::in_blocks(const Tile& tile, int64_t rows,
+                                      const std::function<void(const Block<T>&)>& visit) const {
+  const int64_t blocks = (tile.images + rows - 1) / rows;
+  in_parallel(blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) {
+      const int64_t row = index * rows;
+      visit({scores_.data() + row * tile.captions, std::min(rows, tile.images - row), tile.captions,
+             tile.first_image + row, tile.first_caption, index});
+    }
+  });
+  return blocks;
+}
+
+template <typename T>
 void AlignmentEngine<T>::fold(const TileLosses<T>& losses) {
   int64_t tiles = 0;
   tile_is_current_ = false;
   for_each_tile([&](const Tile& tile) {
     ++tiles;
     score_tile(tile);
-    const int64_t blocks = (tile.images + shape_.block_rows - 1) / shape_.block_rows;
-    in_parallel(blocks, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t index = begin; index < end; ++index) {
-        const int64_t row = index * shape_.block_rows;
-        const Block<T> block{scores_.data() + row * tile.captions,
-                             std::min(shape_.block_rows, tile.images - row),
-                             tile.captions,
-                             tile.first_image + row,
-                             tile.first_caption,
-                             index};
-        for (TileLoss<T>* loss : losses) loss->fold(block);
-      }
+    const int64_t blocks = in_blocks(tile, shape_.block_rows, [&](const Block<T>& block) {
+      for (TileLoss<T>* loss : losses) loss->fold(block);
     });
     for (TileLoss<T>* loss : losses) loss->merge(tile.first_caption, 0, tile.captions, blocks);
   });
@@ -271,7 +251,7 @@ void AlignmentEngine<T>::weigh(const TileLosses<T>& losses, const at::Tensor& d_
   const bool few =
       std::all_of(losses.begin(), losses.end(), [&](TileLoss<T>* loss) { return loss->list_pairs(pairs); });
   if (few) {
-    weigh_few(pairs, d_rows, d_columns);
+    weigh_few(std::move(pairs), d_rows, d_columns);
   } else {
     weigh_all(losses, d_rows, d_columns);
   }
@@ -285,18 +265,9 @@ void AlignmentEngine<T>::weigh_all(const TileLosses<T>& losses, const at::Tensor
   for_each_tile([&](const Tile& tile) {
     score_tile(tile);
     std::fill_n(weights_.begin(), tile.images * tile.captions, T{0});
-    const int64_t blocks = (tile.images + shape_.weigh_rows - 1) / shape_.weigh_rows;
-    in_parallel(blocks, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t index = begin; index < end; ++index) {
-        const int64_t row = index * shape_.weigh_rows;
-        const Block<T> block{scores_.data() + row * tile.captions,
-                             std::min(shape_.weigh_rows, tile.images - row),
-                             tile.captions,
-                             tile.first_image + row,
-                             tile.first_caption,
-                             index};
-        for (TileLoss<T>* loss : losses) loss->weigh(block, weights_.data() + row * tile.captions);
-      }
+    const int64_t blocks = in_blocks(tile, shape_.weigh_rows, [&](const Block<T>& block) {
+      T* weights = weights_.data() + (block.first_row - tile.first_image) * tile.captions;
+      for (TileLoss<T>* loss : losses) loss->weigh(block, weights);
     });
     for (TileLoss<T>* loss : losses) loss->merge_weights(tile.first_caption, 0, tile.captions, blocks);
 
@@ -341,9 +312,8 @@ std::vector<typename AlignmentEngine<T>::Match> AlignmentEngine<T>::matches_of(c
 
 // Each pair's products in parallel; then each region's and each word's gradient by one thread, in the pairs' order.
 template <typename T>
-void AlignmentEngine<T>::weigh_few(const std::vector<WeighedPair>& listed, const at::Tensor& d_rows,
+void AlignmentEngine<T>::weigh_few(std::vector<WeighedPair> pairs, const at::Tensor& d_rows,
                                    const at::Tensor& d_columns) const {
-  std::vector<WeighedPair> pairs = listed;
   const auto before = [](const WeighedPair& a, const WeighedPair& b) {
     return std::pair(a.row, a.column) < std::pair(b.row, b.column);
   };

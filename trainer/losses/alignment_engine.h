@@ -39,7 +39,6 @@ class RowSets {
   bool all_finite() const { return rows_.all_finite(); }
 
  private:
-  const T* data_;
   int64_t width_;
   std::vector<int64_t> begin_;
   UnitRows<T> rows_;
@@ -93,13 +92,15 @@ class AlignmentEngine {
   at::Tensor products_of(const Tile& tile) const;
   void multiply_tile(const Tile& tile) const;
   void score_tile(const Tile& tile);
+  // The tile's scores in slices of so many images, on all threads; how many slices.
+  int64_t in_blocks(const Tile& tile, int64_t rows, const std::function<void(const Block<T>&)>& visit) const;
   bool floored(int64_t caption) const;
   // scores [captions] of an image, whose products begin at a [regions, words of the captions].
   void score(const T* a, int64_t image, int64_t first_caption, int64_t captions, Scratch& scratch, T* scores) const;
   // Replaces these products by their weights, weights [captions] being d loss / d score.
   void place(T* a, int64_t image, int64_t first_caption, int64_t captions, const T* weights, Scratch& scratch) const;
   void weigh_all(const TileLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns);
-  void weigh_few(const std::vector<WeighedPair>& pairs, const at::Tensor& d_rows, const at::Tensor& d_columns) const;
+  void weigh_few(std::vector<WeighedPair> pairs, const at::Tensor& d_rows, const at::Tensor& d_columns) const;
   std::vector<Match> matches_of(const WeighedPair& pair) const;
 
   at::Tensor rows_;

@@ -1,7 +1,5 @@
 #include "trainer/losses/alignment_kernels.h"
 
-#include <algorithm>
-
 #include "trainer/losses/vector_math.h"
 
 namespace muster {
@@ -45,20 +43,6 @@ MUSTER_INLINE void multiply_of(const T* __restrict a, int64_t words, const T* __
 }
 
 template <typename T>
-MUSTER_INLINE double dot_of(const T* __restrict a, const T* __restrict b, int64_t count) {
-  constexpr int64_t kLanes = 16;
-  double sums[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t k = 0; k < kLanes; ++k) sums[k] += static_cast<double>(a[i + k]) * static_cast<double>(b[i + k]);
-  }
-  double sum = 0;
-  for (int64_t k = 0; k < kLanes; ++k) sum += sums[k];
-  for (; i < count; ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-  return sum;
-}
-
-template <typename T>
 MUSTER_INLINE void add_of(const T* __restrict a, int64_t count, T factor, T* __restrict to) {
   for (int64_t i = 0; i < count; ++i) to[i] += factor * a[i];
 }
@@ -86,12 +70,6 @@ MUSTER_VECTOR_CLONES void multiply(const float* a, int64_t words, const float* s
 }
 MUSTER_VECTOR_CLONES void multiply(const double* a, int64_t words, const double* scale, double* to) {
   multiply_of(a, words, scale, to);
-}
-MUSTER_VECTOR_CLONES double dot(const float* a, const float* b, int64_t count) {
-  return dot_of(a, b, count);
-}
-MUSTER_VECTOR_CLONES double dot(const double* a, const double* b, int64_t count) {
-  return dot_of(a, b, count);
 }
 MUSTER_VECTOR_CLONES void add_multiple(const float* a, int64_t count, float factor, float* to) {
   add_of(a, count, factor, to);

@@ -20,10 +20,6 @@ void best_regions(const double* a, int64_t regions, int64_t words, const double*
 void multiply(const float* a, int64_t words, const float* scale, float* to);
 void multiply(const double* a, int64_t words, const double* scale, double* to);
 
-// sum of a[i] * b[i], with a fixed order.
-double dot(const float* a, const float* b, int64_t count);
-double dot(const double* a, const double* b, int64_t count);
-
 // to[i] += factor * a[i].
 void add_multiple(const float* a, int64_t count, float factor, float* to);
 void add_multiple(const double* a, int64_t count, double factor, double* to);

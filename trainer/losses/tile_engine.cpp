@@ -1,11 +1,10 @@
 #include "trainer/losses/tile_engine.h"
 
-#include <ATen/Parallel.h>
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
 
 #include <algorithm>
+
+#include "trainer/losses/tile_work.h"
 
 namespace muster {
 namespace {
@@ -13,24 +12,8 @@ namespace {
 constexpr int64_t kRowsPerTask = 64;
 constexpr int64_t kColumnsPerTask = 256;
 
-template <typename Work>
-void in_parallel(int64_t count, int64_t grain, const Work& work) {
-  if (count == 0) return;
-  at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) { work(begin, end); });
-}
-
 int64_t blocks_of(int64_t rows, int64_t block_rows) {
   return (rows + block_rows - 1) / block_rows;
-}
-
-// to (+)= a b, without a temporary.
-void product(const at::Tensor& to, const at::Tensor& a, const at::Tensor& b, bool accumulate) {
-  at::Tensor out = to;
-  if (accumulate) {
-    at::addmm_out(out, out, a, b);
-  } else {
-    at::mm_out(out, a, b);
-  }
 }
 
 }  // namespace

@@ -48,23 +48,23 @@ MUSTER_INLINE double along_of(const T* __restrict gradient, const T* __restrict 
 }
 
 template <typename T>
-MUSTER_INLINE void project_of(const T* __restrict row, int64_t n, double inverse_norm, double norm_gradient,
-                              T* __restrict gradient) {
-  const double along = along_of(gradient, row, n, inverse_norm) * inverse_norm - norm_gradient;
+MUSTER_INLINE void project_of(const T* __restrict row, int64_t n, double inverse_norm, double scale,
+                              double norm_gradient, T* __restrict gradient) {
+  const double along = along_of(gradient, row, n, inverse_norm) * scale - norm_gradient;
 #pragma omp simd
   for (int64_t j = 0; j < n; ++j) {
     const double unit = static_cast<double>(row[j]) * inverse_norm;
-    gradient[j] = static_cast<T>(static_cast<double>(gradient[j]) * inverse_norm - along * unit);
+    gradient[j] = static_cast<T>(static_cast<double>(gradient[j]) * scale - along * unit);
   }
 }
 
-MUSTER_VECTOR_CLONES void project(const float* row, int64_t n, double inverse_norm, double norm_gradient,
+MUSTER_VECTOR_CLONES void project(const float* row, int64_t n, double inverse_norm, double scale, double norm_gradient,
                                   float* gradient) {
-  project_of(row, n, inverse_norm, norm_gradient, gradient);
+  project_of(row, n, inverse_norm, scale, norm_gradient, gradient);
 }
-MUSTER_VECTOR_CLONES void project(const double* row, int64_t n, double inverse_norm, double norm_gradient,
+MUSTER_VECTOR_CLONES void project(const double* row, int64_t n, double inverse_norm, double scale, double norm_gradient,
                                   double* gradient) {
-  project_of(row, n, inverse_norm, norm_gradient, gradient);
+  project_of(row, n, inverse_norm, scale, norm_gradient, gradient);
 }
 
 // Euclidean norm that does not overflow: rows of extreme size are measured again in a scaled unit.
@@ -105,8 +105,17 @@ void UnitRows<T>::load(int64_t first, int64_t count, T* out) const {
 template <typename T>
 void UnitRows<T>::backward(int64_t first, int64_t count, const double* norm_gradient, T* gradient) const {
   for (int64_t i = 0; i < count; ++i) {
-    project(data_ + (first + i) * width_, width_, inverse_norm_[static_cast<size_t>(first + i)],
-            norm_gradient == nullptr ? 0 : norm_gradient[i], gradient + i * width_);
+    const double inverse = inverse_norm_[static_cast<size_t>(first + i)];
+    muster::project(data_ + (first + i) * width_, width_, inverse, inverse,
+                    norm_gradient == nullptr ? 0 : norm_gradient[i], gradient + i * width_);
+  }
+}
+
+template <typename T>
+void UnitRows<T>::project(int64_t first, int64_t count, T* y) const {
+  for (int64_t i = 0; i < count; ++i) {
+    muster::project(data_ + (first + i) * width_, width_, inverse_norm_[static_cast<size_t>(first + i)], 1, 0,
+                    y + i * width_);
   }
 }
 

@@ -28,6 +28,9 @@ class UnitRows {
   // r [count] is d / d norm (nullptr: 0).
   void backward(int64_t first, int64_t count, const double* norm_gradient, T* gradient) const;
 
+  // y [count, width], in place: y - (y . u) u. The same where d / d unit rows is y times the row's length.
+  void project(int64_t first, int64_t count, T* y) const;
+
   // Of row i and row j of `other`, 0 if one counts as zero.
   double cosine(int64_t i, const UnitRows& other, int64_t j) const;
 
