@@ -322,7 +322,6 @@ StepResult TrainingStep::run_in_memory(const Batch& batch, const Progress& progr
   for (const at::Tensor& buffer : model_.buffers()) buffers.push_back(buffer.clone());
   const StepResult result = compute_gradients(batch, progress, weight);
   if (!result.is_finite()) {
-    if (references_ != nullptr) references_->discard();
     for (size_t i = 0; i < buffers.size(); ++i) model_.buffers()[i].copy_(buffers[i]);
     return result;
   }

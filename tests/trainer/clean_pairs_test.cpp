@@ -175,6 +175,7 @@ RunSettings rde_settings() {
     term->mutable_tal()->set_temperature(0.1);
   }
   settings.train.set_chunk(0);
+  settings.train.mutable_optimizer()->set_rate(0.03);  // a division made later in an epoch is another one
   *settings.train.mutable_clean_pairs() = rde_config();
   return settings;
 }

@@ -234,12 +234,6 @@ void ReferenceBank::step(double rate_factor, double gradient_scale) {
   has_gradient_ = false;
 }
 
-void ReferenceBank::discard() {
-  if (!evaluated_) throw std::logic_error("ReferenceBank::discard: there is no gradient");
-  evaluated_ = false;
-  has_gradient_ = false;
-}
-
 template <typename T>
 void ReferenceBank::step_as(double rate_factor, double gradient_scale) {
   const AdamNumbers numbers{config_.rate() * rate_factor, config_.beta1(), config_.beta2(), config_.epsilon()};

@@ -93,11 +93,8 @@ class ReferenceBank {
 
   // One update at rate config.rate * rate_factor, of gradients times gradient_scale, and lengths back to 1. Nothing
   // where there is no gradient: fusion_weight is 0 and none was added. std::logic_error: evaluate() was not called
-  // before.
+  // before. A batch that no step() follows leaves no trace.
   void step(double rate_factor, double gradient_scale);
-
-  // Instead of step(), after finish_gradient(): the batch leaves no trace. std::logic_error as step().
-  void discard();
 
   bool is_sharded() const { return sharded_; }
   const ReferenceOrder& order() const { return order_; }
