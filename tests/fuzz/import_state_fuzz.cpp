@@ -77,7 +77,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::optional<CheckedRows> rows = CheckedBlocks(folder.path(), list, 2).load(0);
   if (!rows) return 0;
   fuzz::allow_refusal([&] {
-    const ImportPlan plan(list, {rows->row().begin(), rows->row().end()}, 1 << 20);
+    const std::vector<CheckedRow> checked(rows->row().begin(), rows->row().end());  // the plan keeps a reference
+    const ImportPlan plan(list, checked, 1 << 20);
     for (int64_t shard = 0; shard < plan.shards(); ++shard) {
       fuzz::require(plan.tables(shard).images() == plan.rows(shard).size(), "each row of a shard is an image of it");
     }
