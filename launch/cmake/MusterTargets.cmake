@@ -9,6 +9,12 @@ target_include_directories(muster_options SYSTEM INTERFACE ${PROJECT_BINARY_DIR}
 # Without OpenMP at::parallel_for silently runs on one thread. By flag, not by path: LibTorch brings its own libgomp.
 target_compile_options(muster_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${OpenMP_CXX_FLAGS}>)
 target_link_options(muster_options INTERFACE ${OpenMP_CXX_FLAGS})
+# What makes a bug of ours harder to use for whoever made the file that met it. Sanitizers bring their own.
+if(NOT MUSTER_SANITIZE)
+  target_compile_options(muster_options INTERFACE
+    "$<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CONFIG:Release>>:-fPIE;-U_FORTIFY_SOURCE;-D_FORTIFY_SOURCE=3;-fstack-protector-strong;-fstack-clash-protection;-fcf-protection>")
+  target_link_options(muster_options INTERFACE $<$<CONFIG:Release>:-pie> LINKER:-z,relro LINKER:-z,now LINKER:-z,noexecstack)
+endif()
 
 # muster_library(NAME [DEPENDS targets...]): a static library of the folder's .cpp files and .proto files.
 # Sources are found by name, so that a new loss or data set needs no line here.
