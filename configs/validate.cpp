@@ -130,9 +130,10 @@ void check_pairs(const RunConfig& config, Checks& checks) {
     const std::string& pair = config.objective().term(i).pair();
     selected |= pair == "selected";
     if (pair.empty() || pair_width(model, pair) > 0) continue;
-    checks.add(
-        fmt::format("objective.term[{}].pair is \"{}\": the model gives \"global\"{}", i, pair,
-                    selects_tokens(model) ? " and \"selected\"" : "; with model.token_selection also \"selected\""));
+    checks.add(fmt::format("objective.term[{}].pair is \"{}\": the model gives \"global\"{}", i, pair,
+                           has_sets(model)         ? fmt::format(" and \"{}\"", kSetPair)
+                           : selects_tokens(model) ? " and \"selected\""
+                                                   : "; with model.token_selection also \"selected\""));
   }
   if (!selects_tokens(model)) return;
   if (!selected) {
@@ -149,6 +150,32 @@ void check_pairs(const RunConfig& config, Checks& checks) {
   if (config.heads().image_restoration().weight() > 0) {
     checks.add(
         "heads.image_restoration does not go with model.token_selection: set its weight or the selection's width to 0");
+  }
+}
+
+// What a model of regions goes with.
+void check_regions(const RunConfig& config, Checks& checks) {
+  const std::string& ranking = config.train().evaluation().pair();
+  if (!has_sets(config.model())) {
+    const AlignmentConfig& alignment = config.objective().alignment();
+    if (alignment.mode() != AlignmentConfig::MRSW || alignment.floor_at_zero()) {
+      checks.add("objective.alignment is of models with model.regions: leave it out");
+    }
+    if (ranking != "global") {
+      checks.add(
+          fmt::format("train.evaluation.pair is \"{}\": without model.regions there is only \"global\"", ranking));
+    }
+    return;
+  }
+  checks.require(ranking == "global" || ranking == kSetPair, "train.evaluation.pair", "\"" + ranking + "\"",
+                 fmt::format("\"global\" or \"{}\"", kSetPair));
+  if (keeps_references(config.references())) {
+    checks.add("references do not go with model.regions: leave them out");
+  }
+  const HeadsConfig& heads = config.heads();
+  for (const auto& [weight, name] : {std::pair{heads.masked_words().weight(), "masked_words"},
+                                     std::pair{heads.image_restoration().weight(), "image_restoration"}}) {
+    if (weight > 0) checks.add(fmt::format("heads.{} does not go with model.regions: set its weight to 0", name));
   }
 }
 
@@ -205,6 +232,7 @@ std::vector<std::string> find_problems(const RunConfig& config) {
   check_train(config.train(), checks);
   check_clean_pairs(config, checks);
   check_pairs(config, checks);
+  check_regions(config, checks);
   check_comm(config.comm(), checks);
   check_references(config.references(), checks);
   check_refinement(config.refinement(), checks);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "trainer/encoders/model_config.h"
+
 namespace muster {
 namespace {
 
@@ -120,6 +122,23 @@ void check_splits(const RunConfig& config, Checks& checks) {
   }
 }
 
+void check_tokenizer(const RunConfig& config, Checks& checks) {
+  const TokenizerConfig& tokenizer = config.data().tokenizer();
+  const bool pieces = tokenizer.kind() == TokenizerConfig::WORDPIECE;
+  if (pieces && tokenizer.vocabulary().empty()) {
+    checks.add("data.tokenizer.kind is WORDPIECE, which needs data.tokenizer.vocabulary: give BERT's vocab.txt");
+  }
+  if (pieces && tokenizer.has_merges()) checks.add("data.tokenizer.merges are CLIP's: leave them out of WORDPIECE");
+  if (!pieces && tokenizer.has_vocabulary()) {
+    checks.add("data.tokenizer.vocabulary is WORDPIECE's: give kind: WORDPIECE, or leave it out");
+  }
+  if (pieces && !has_sets(config.model())) {
+    checks.add(
+        "data.tokenizer.kind WORDPIECE goes with model.regions, whose text encoder is BERT: CLIP's takes CLIP's "
+        "tokens");
+  }
+}
+
 }  // namespace
 
 void check_data(const RunConfig& config, Checks& checks) {
@@ -127,6 +146,7 @@ void check_data(const RunConfig& config, Checks& checks) {
   checks.at_least(1, "data.workers", data.workers());
   checks.at_least(1, "data.prefetch", data.prefetch());
   check_image(data.image(), config.model().image(), checks);
+  check_tokenizer(config, checks);
   check_text(data.text(), checks);
   check_sampler(data.sampler(), config.train().global_batch(), checks);
   check_splits(config, checks);

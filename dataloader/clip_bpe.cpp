@@ -73,8 +73,4 @@ std::string default_merges_path() {
   return default_data_file("bpe_simple_vocab_16e6.txt.gz");
 }
 
-std::unique_ptr<Tokenizer> make_tokenizer(const TokenizerConfig& config) {
-  return std::make_unique<ClipBpe>(config.merges().empty() ? default_merges_path() : config.merges());
-}
-
 }  // namespace muster

@@ -8,6 +8,7 @@
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <stdexcept>
 #include <system_error>
 #include <thread>
 
@@ -53,29 +54,56 @@ void for_each_index(int threads, int64_t count, const std::function<void(int64_t
 
 EvaluationReader::EvaluationReader(const Store& store, const DataConfig& data, const InputSize& input,
                                    const Tokenizer& tokenizer)
-    : store_(store),
-      tokenizer_(tokenizer),
-      transform_(data.image(), input.width, input.height),
-      context_(input.context),
-      threads_(data.workers()) {
+    : store_(store), tokenizer_(tokenizer), context_(input.context), threads_(data.workers()) {
   if (threads_ < 1) throw ConfigError(fmt::format("data.workers is {}: give at least 1", threads_));
+  if (input.region_width > 0) {
+    check_region_width(store, input.region_width);
+  } else {
+    transform_.emplace(data.image(), input.width, input.height);
+  }
 }
 
-at::Tensor EvaluationReader::images(const std::vector<int64_t>& numbers) const {
+Batch EvaluationReader::images(const std::vector<int64_t>& numbers) const {
+  if (!transform_) return regions(numbers);
   const auto count = static_cast<int64_t>(numbers.size());
-  at::Tensor result = at::empty({count, 3, transform_.height(), transform_.width()}, at::kFloat);
-  float* out = result.mutable_data_ptr<float>();
+  Batch batch;
+  batch.images = at::empty({count, 3, transform_->height(), transform_->width()}, at::kFloat);
+  float* out = batch.images.mutable_data_ptr<float>();
   for_each_index(threads_, count, [&](int64_t index) {
     const int64_t number = numbers[static_cast<size_t>(index)];
     try {
       const std::vector<uint8_t> bytes = store_.image_bytes(number);
       const Image image = decode_image(bytes.data(), bytes.size(), store_.source_path(number));
-      transform_.evaluate(image, out + index * transform_.floats());
+      transform_->evaluate(image, out + index * transform_->floats());
     } catch (const DataError& error) {
       throw DataError(fmt::format("image {} of {}: {}", number, store_.path(), error.what()));
     }
   });
-  return result;
+  return batch;
+}
+
+Batch EvaluationReader::regions(const std::vector<int64_t>& numbers) const {
+  std::vector<int64_t> counts, first_rows;
+  int64_t rows = 0;
+  for (const int64_t number : numbers) {
+    counts.push_back(store_.region_count(number));
+    first_rows.push_back(rows);
+    rows += counts.back();
+  }
+  RegionTensors result = allocate_regions(counts, store_.region_width());
+  for_each_index(threads_, static_cast<int64_t>(numbers.size()), [&](int64_t index) {
+    const auto at = static_cast<size_t>(index);
+    try {
+      read_region_rows(store_, numbers[at], first_rows[at], result);
+    } catch (const DataError& error) {
+      throw DataError(fmt::format("image {} of {}: {}", numbers[at], store_.path(), error.what()));
+    }
+  });
+  Batch batch;
+  batch.regions = result.regions;
+  batch.boxes = result.boxes;
+  batch.region_counts = result.region_counts;
+  return batch;
 }
 
 at::Tensor EvaluationReader::tokens(const std::vector<int64_t>& numbers) const {

@@ -4,10 +4,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "dataloader/batch.h"
 #include "dataloader/dataloader.pb.h"
+#include "dataloader/region_batch.h"
 #include "dataloader/store.h"
 #include "dataloader/tokenizer.h"
 #include "dataloader/transforms.h"
@@ -21,15 +23,18 @@ class EvaluationReader {
   // ConfigError as Loader.
   EvaluationReader(const Store& store, const DataConfig& data, const InputSize& input, const Tokenizer& tokenizer);
 
-  // [numbers.size(), 3, H, W] float32, of the store's image numbers. DataError naming the image.
-  at::Tensor images(const std::vector<int64_t>& numbers) const;
+  // Of the store's image numbers, images alone: Batch::images or, where the input is regions, what a batch has of
+  // these. DataError naming the image.
+  Batch images(const std::vector<int64_t>& numbers) const;
   // [numbers.size(), L] int64, of the store's caption numbers. DataError naming the caption.
   at::Tensor tokens(const std::vector<int64_t>& numbers) const;
 
  private:
+  Batch regions(const std::vector<int64_t>& numbers) const;
+
   const Store& store_;
   const Tokenizer& tokenizer_;
-  ImageTransform transform_;
+  std::optional<ImageTransform> transform_;  // none: the input is regions
   int64_t context_;
   int threads_;
 };

@@ -4,6 +4,7 @@
 #include <hdf5.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <mutex>
 #include <utility>
@@ -54,6 +55,18 @@ void check(bool good, const std::string& message) {
   if (!good) throw DataError(message);
 }
 
+// IEEE 754 binary16, which libhdf5 has no name for; h5py makes it in the same way.
+hid_t float16_type() {
+  static const hid_t type = [] {
+    const hid_t half = H5Tcopy(H5T_IEEE_F32LE);
+    H5Tset_fields(half, 15, 10, 5, 0, 10);
+    H5Tset_size(half, 2);
+    H5Tset_ebias(half, 15);
+    return half;
+  }();
+  return type;
+}
+
 hid_t file_type(Hdf5Type type) {
   switch (type) {
     case Hdf5Type::kUint8:
@@ -64,6 +77,10 @@ hid_t file_type(Hdf5Type type) {
       return H5T_STD_I64LE;
     case Hdf5Type::kUint64:
       return H5T_STD_U64LE;
+    case Hdf5Type::kFloat16:
+      return float16_type();
+    case Hdf5Type::kFloat32:
+      return H5T_IEEE_F32LE;
   }
   throw std::logic_error("unknown Hdf5Type");
 }
@@ -81,7 +98,8 @@ void check_links(hid_t file, const std::string& name, const std::string& where) 
 
 // One dataset, open, found to be a plain one.
 struct Dataset {
-  Dataset(hid_t file, const std::string& name, Hdf5Type type, uint64_t file_bytes, const std::string& where)
+  Dataset(hid_t file, const std::string& name, Hdf5Type type, uint64_t file_bytes, const std::string& where,
+          int dimensions = 1)
       : id((check_links(file, name, where), H5Dopen2(file, name.c_str(), H5P_DEFAULT)), H5Dclose,
            where + " is no dataset") {
     const Handle storage(H5Dget_create_plist(id), H5Pclose, where + " cannot be read");
@@ -91,10 +109,13 @@ struct Dataset {
     const Handle stored(H5Dget_type(id), H5Tclose, where + " cannot be read");
     check(H5Tequal(stored, file_type(type)) > 0, where + " has the wrong type");
     const Handle space(H5Dget_space(id), H5Sclose, where + " cannot be read");
-    hsize_t size = 0;
-    check(H5Sget_simple_extent_ndims(space) == 1 && H5Sget_simple_extent_dims(space, &size, nullptr) == 1,
-          where + " is not one-dimensional");
-    count = size;
+    hsize_t size[2] = {0, 1};
+    check(H5Sget_simple_extent_ndims(space) == dimensions &&
+              H5Sget_simple_extent_dims(space, size, nullptr) == dimensions,
+          where + (dimensions == 1 ? " is not one-dimensional" : " is not a table"));
+    rows = size[0];
+    columns = size[1];
+    check(!__builtin_mul_overflow(rows, columns, &count), where + " does not lie within the file");
     if (count == 0) return;
     const uint64_t width = H5Tget_size(stored);
     extent = {H5Dget_offset(id), count * width};
@@ -104,7 +125,8 @@ struct Dataset {
   }
 
   Handle id;
-  uint64_t count = 0;
+  uint64_t rows = 0, columns = 1;
+  uint64_t count = 0;  // of elements
   Hdf5Extent extent;
 };
 
@@ -123,7 +145,9 @@ class Hdf5Reader::Impl {
     H5Fclose(file_);
   }
   std::string where(const std::string& name) const { return path_ + ": " + name; }
-  Dataset open(const std::string& name, Hdf5Type type) const { return {file_, name, type, bytes_, where(name)}; }
+  Dataset open(const std::string& name, Hdf5Type type, int dimensions = 1) const {
+    return {file_, name, type, bytes_, where(name), dimensions};
+  }
 
  private:
   std::string path_;
@@ -141,6 +165,15 @@ Hdf5Reader::~Hdf5Reader() = default;
 Hdf5Extent Hdf5Reader::extent(const std::string& name, Hdf5Type type) const {
   const auto lock = lock_hdf5();
   return impl_->open(name, type).extent;
+}
+
+Hdf5Extent Hdf5Reader::table_extent(const std::string& name, Hdf5Type type, uint64_t rows, uint64_t columns) const {
+  const auto lock = lock_hdf5();
+  const Dataset table = impl_->open(name, type, 2);
+  check(table.rows == rows && table.columns == columns, impl_->where(name) + " has " + std::to_string(table.rows) +
+                                                            " x " + std::to_string(table.columns) + " elements, not " +
+                                                            std::to_string(rows) + " x " + std::to_string(columns));
+  return table.extent;
 }
 
 void Hdf5Reader::check_count(const std::string& name, Hdf5Type type, uint64_t count) const {
@@ -189,17 +222,18 @@ class Hdf5Writer::Impl {
     Handle(H5Gcreate2(file_, name.c_str(), H5P_DEFAULT, creation, H5P_DEFAULT), H5Gclose, failure(name));
   }
 
-  Hdf5Extent write(const std::string& name, Hdf5Type type, const void* data, uint64_t count) {
+  Hdf5Extent write(const std::string& name, Hdf5Type type, const void* data, const std::vector<uint64_t>& shape) {
     const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "libhdf5 is out of memory");
     H5Pset_obj_track_times(creation, false);
     H5Pset_layout(creation, H5D_CONTIGUOUS);
     H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY);
     H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER);
-    const hsize_t size = count;
-    const Handle space(H5Screate_simple(1, &size, nullptr), H5Sclose, failure(name));
+    const std::vector<hsize_t> sizes(shape.begin(), shape.end());
+    const Handle space(H5Screate_simple(static_cast<int>(sizes.size()), sizes.data(), nullptr), H5Sclose,
+                       failure(name));
     const Handle dataset(H5Dcreate2(file_, name.c_str(), file_type(type), space, H5P_DEFAULT, creation, H5P_DEFAULT),
                          H5Dclose, failure(name));
-    if (count == 0) return {};
+    if (std::count(shape.begin(), shape.end(), 0U) > 0) return {};
     if (data != nullptr) {
       check(H5Dwrite(dataset, file_type(type), H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0, failure(name));
     }
@@ -243,12 +277,17 @@ void Hdf5Writer::create_group(const std::string& name) {
 
 Hdf5Extent Hdf5Writer::reserve_bytes(const std::string& name, uint64_t count) {
   const auto lock = lock_hdf5();
-  return impl_->write(name, Hdf5Type::kUint8, nullptr, count);
+  return impl_->write(name, Hdf5Type::kUint8, nullptr, {count});
+}
+
+Hdf5Extent Hdf5Writer::reserve_table(const std::string& name, Hdf5Type type, uint64_t rows, uint64_t columns) {
+  const auto lock = lock_hdf5();
+  return impl_->write(name, type, nullptr, {rows, columns});
 }
 
 void Hdf5Writer::write_data(const std::string& name, Hdf5Type type, const void* data, uint64_t count) {
   const auto lock = lock_hdf5();
-  impl_->write(name, type, data, count);
+  impl_->write(name, type, data, {count});
 }
 
 void Hdf5Writer::close() {

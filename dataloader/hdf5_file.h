@@ -1,4 +1,4 @@
-// The little of HDF5 that a store uses, by RAII: one-dimensional contiguous datasets of integers in groups.
+// The little of HDF5 that a store uses, by RAII: contiguous datasets in groups, one-dimensional or tables.
 //
 // libhdf5 is not thread-safe: every call of it is made in here, under one mutex. Errors are DataErrors of one line; the
 // library's own stack is never printed. Filters, plugins, external or soft links and external or virtual storage are
@@ -13,8 +13,8 @@
 
 namespace muster {
 
-// Little-endian integers, as the file holds them.
-enum class Hdf5Type { kUint8, kInt32, kInt64, kUint64 };
+// Little-endian numbers, as the file holds them.
+enum class Hdf5Type { kUint8, kInt32, kInt64, kUint64, kFloat16, kFloat32 };
 
 template <typename T>
 constexpr Hdf5Type hdf5_type();
@@ -52,6 +52,8 @@ class Hdf5Reader {
 
   // `name` is group/dataset.
   Hdf5Extent extent(const std::string& name, Hdf5Type type) const;
+  // Of a table, which must have this shape.
+  Hdf5Extent table_extent(const std::string& name, Hdf5Type type, uint64_t rows, uint64_t columns) const;
 
   // The whole dataset, which must have `count` elements of T.
   template <typename T>
@@ -93,6 +95,8 @@ class Hdf5Writer {
   }
   // A dataset of bytes whose data the caller writes into the file after close(), at the place returned.
   Hdf5Extent reserve_bytes(const std::string& name, uint64_t count);
+  // The same for a table of this shape.
+  Hdf5Extent reserve_table(const std::string& name, Hdf5Type type, uint64_t rows, uint64_t columns);
 
   void close();
 

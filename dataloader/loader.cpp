@@ -8,10 +8,14 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <numeric>
+#include <optional>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "dataloader/region_batch.h"
 #include "dataloader/sample_list.h"
 #include "dataloader/text_transform.h"
 #include "dataloader/transforms.h"
@@ -41,9 +45,9 @@ class ImageBuffers {
   std::vector<at::Tensor> buffers_;
 };
 
-Batch allocate_batch(int64_t rows, const InputSize& input, ImageBuffers& buffers) {
+// Without its image side.
+Batch allocate_batch(int64_t rows, const InputSize& input) {
   Batch batch;
-  batch.images = buffers.take({rows, 3, input.height, input.width});
   batch.tokens = at::empty({rows, input.context}, at::kLong);
   batch.identity = at::empty({rows}, at::kLong);
   batch.image_id = at::empty({rows}, at::kLong);
@@ -59,11 +63,15 @@ class SampleReader {
       : text_(data.text(), tokenizer),
         samples_(stores, data),
         sampler_(make_sampler(samples_, data.sampler(), stream.global_batch, stream.seed)),
-        transform_(data.image(), input.width, input.height),
+        region_width_(input.region_width),
         context_(input.context),
         seed_(stream.seed),
         global_batch_(stream.global_batch),
         slice_(slice_of(stream.global_batch, stream.shard)) {
+    if (region_width_ == 0) transform_.emplace(data.image(), input.width, input.height);
+    if (region_width_ > 0) {
+      for (const TrainingStores::Share& share : stores.shares()) check_region_width(*share.store, region_width_);
+    }
     if (stream.shard.rank == 0 && samples_.images_without_caption() > 0) {
       log_warning(fmt::format("{} training images of {} have no caption and are left out",
                               samples_.images_without_caption(), stores.describe()));
@@ -72,18 +80,33 @@ class SampleReader {
 
   int64_t rows() const { return slice_.count; }
 
-  void read(int64_t step, int64_t row, const Batch& batch) const {
-    const int64_t position = step * global_batch_ + slice_.first + row;
-    const Sample sample = samples_.at(sampler_->sample(position), seed_, position);
+  // Of each row's image, in a step's batch of regions.
+  std::vector<int64_t> region_counts(int64_t step) const {
+    std::vector<int64_t> counts;
+    for (int64_t row = 0; row < rows(); ++row) {
+      const Sample sample = sample_at(position_of(step, row));
+      counts.push_back(sample.store->region_count(sample.image));
+    }
+    return counts;
+  }
+
+  // first_region: where the row's regions begin, if regions are read.
+  void read(int64_t step, int64_t row, const Batch& batch, int64_t first_region) const {
+    const int64_t position = position_of(step, row);
+    const Sample sample = sample_at(position);
     const Store& store = *sample.store;
     batch.identity.mutable_data_ptr<int64_t>()[row] = sample.run_identity;
     batch.image_id.mutable_data_ptr<int64_t>()[row] = sample.run_image;
     batch.position.mutable_data_ptr<int64_t>()[row] = position;
     try {
-      const std::vector<uint8_t> bytes = store.image_bytes(sample.image);
-      const Image image = decode_image(bytes.data(), bytes.size(), store.source_path(sample.image));
-      float* pixels = batch.images.mutable_data_ptr<float>() + row * transform_.floats();
-      transform_.train(image, seed_, static_cast<uint64_t>(position), pixels);
+      if (transform_) {
+        const std::vector<uint8_t> bytes = store.image_bytes(sample.image);
+        const Image image = decode_image(bytes.data(), bytes.size(), store.source_path(sample.image));
+        float* pixels = batch.images.mutable_data_ptr<float>() + row * transform_->floats();
+        transform_->train(image, seed_, static_cast<uint64_t>(position), pixels);
+      } else {
+        read_region_rows(store, sample.image, first_region, {batch.regions, batch.boxes, batch.region_counts});
+      }
       int64_t* ids = batch.tokens.mutable_data_ptr<int64_t>() + row * context_;
       text_.encode(store.caption(sample.caption), seed_, static_cast<uint64_t>(position), ids, context_);
     } catch (const DataError& error) {
@@ -92,10 +115,14 @@ class SampleReader {
   }
 
  private:
+  int64_t position_of(int64_t step, int64_t row) const { return step * global_batch_ + slice_.first + row; }
+  Sample sample_at(int64_t position) const { return samples_.at(sampler_->sample(position), seed_, position); }
+
   TextTransform text_;
   SampleList samples_;
   std::unique_ptr<Sampler> sampler_;
-  ImageTransform transform_;
+  std::optional<ImageTransform> transform_;  // none: regions are read
+  int64_t region_width_;
   int64_t context_;
   uint64_t seed_;
   int64_t global_batch_;
@@ -130,7 +157,7 @@ class Loader::Impl {
     const int64_t workers = in_range(data.workers(), kMostWorkers, "data.workers");
     const int64_t steps = std::max<int64_t>(end_step_ - step_, 0);
     ring_.resize(static_cast<size_t>(std::min<int64_t>(data.prefetch(), steps)));
-    for (Slot& slot : ring_) slot = make_slot();
+    for (int64_t i = 0; i < ring_size(); ++i) slot_of(step_ + i) = make_slot(step_ + i);
     if (reader_.rows() == 0) return;
     try {
       for (int64_t i = 0; i < workers; ++i) threads_.emplace_back([this, i] { work(i); });
@@ -145,7 +172,7 @@ class Loader::Impl {
   Batch next() {
     if (step_ >= end_step_) throw std::logic_error(fmt::format("Loader: no batch after step {}", end_step_ - 1));
     const bool reuse = step_ + ring_size() < end_step_;
-    Slot fresh = reuse ? make_slot() : Slot();
+    Slot fresh = reuse ? make_slot(step_ + ring_size()) : Slot();
     const auto start = std::chrono::steady_clock::now();
     std::unique_lock<std::mutex> lock(mutex_);
     Slot& slot = slot_of(step_);
@@ -164,7 +191,8 @@ class Loader::Impl {
  private:
   struct Slot {
     Batch batch;
-    int64_t missing = 0;  // samples not yet finished
+    std::vector<int64_t> first_regions;  // of each row, where regions are read
+    int64_t missing = 0;                 // samples not yet finished
     std::exception_ptr error;
     int64_t error_row = 0;
   };
@@ -173,7 +201,23 @@ class Loader::Impl {
     int64_t row;
   };
 
-  Slot make_slot() { return {allocate_batch(reader_.rows(), input_, buffers_), reader_.rows(), nullptr, 0}; }
+  Slot make_slot(int64_t step) {
+    Slot slot;
+    slot.batch = allocate_batch(reader_.rows(), input_);
+    slot.missing = reader_.rows();
+    slot.first_regions.resize(static_cast<size_t>(reader_.rows()));
+    if (input_.region_width == 0) {
+      slot.batch.images = buffers_.take({reader_.rows(), 3, input_.height, input_.width});
+      return slot;
+    }
+    const std::vector<int64_t> counts = reader_.region_counts(step);
+    std::exclusive_scan(counts.begin(), counts.end(), slot.first_regions.begin(), int64_t{0});
+    RegionTensors tensors = allocate_regions(counts, input_.region_width);
+    slot.batch.regions = std::move(tensors.regions);
+    slot.batch.boxes = std::move(tensors.boxes);
+    slot.batch.region_counts = std::move(tensors.region_counts);
+    return slot;
+  }
   int64_t ring_size() const { return static_cast<int64_t>(ring_.size()); }
   Slot& slot_of(int64_t step) { return ring_[static_cast<size_t>(step % ring_size())]; }
 
@@ -184,7 +228,8 @@ class Loader::Impl {
       std::exception_ptr error;
       try {
         const TraceSpan span(trace_, "sample", {"step", task.step + 1}, "loader");
-        reader_.read(task.step, task.row, slot_of(task.step).batch);
+        const Slot& slot = slot_of(task.step);
+        reader_.read(task.step, task.row, slot.batch, slot.first_regions[static_cast<size_t>(task.row)]);
       } catch (...) {
         error = std::current_exception();
       }

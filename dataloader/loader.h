@@ -30,7 +30,8 @@ int64_t most_batches(const DataConfig& data);
 class Loader {
  public:
   // Starts data.workers threads, which keep data.prefetch batches of data.train_splits ahead. The stores and the
-  // tokenizer must outlive it. ConfigError: as make_sampler(); no worker; no batch ahead; a transform that cannot work.
+  // tokenizer must outlive it. ConfigError: as make_sampler(); no worker; no batch ahead; a transform that cannot work;
+  // a store without the regions that the input wants.
   // Rank 0 logs once how many images have no caption and are left out. Each thread records its samples in `trace` if
   // one is given; it must outlive the loader.
   Loader(const TrainingStores& stores, const DataConfig& data, const InputSize& input, const Tokenizer& tokenizer,

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <cstring>
 #include <stdexcept>
 
 #include "dataloader/formats/atomic_file.h"
@@ -15,6 +16,7 @@ namespace muster {
 namespace {
 
 constexpr size_t kMaxManifestBytes = size_t{1} << 26;
+constexpr uint64_t kBoxBytes = 4 * sizeof(float);
 constexpr char kManifestName[] = "manifest.textproto";
 
 std::string read_manifest_text(const std::string& folder) {
@@ -37,6 +39,13 @@ struct ImagePlace {
   uint32_t shard = 0;
   uint64_t begin = 0;  // in the shard's file
   uint64_t bytes = 0;
+  uint64_t hash = 0;
+};
+
+// Where the regions of one image are.
+struct RegionPlace {
+  uint64_t features = 0, boxes = 0;  // in the shard's file
+  uint64_t count = 0;
   uint64_t hash = 0;
 };
 
@@ -68,7 +77,8 @@ class Store::Impl {
     manifest = parse_store_manifest(text, path + "/" + kManifestName);
     fingerprint = xxh3_128_hex(text.data(), text.size());
     for (const StoreShard& shard : manifest.shard()) {
-      take(shard, read_shard(path, shard, {images(), static_cast<int64_t>(identity_names.size())}));
+      take(shard, read_shard(path, shard, {images(), static_cast<int64_t>(identity_names.size())},
+                             manifest.regions().width()));
       files.emplace_back(path + "/" + shard.file());
       shards.push_back({shard.file(), shard.bytes(), shard.images(), shard.captions()});
     }
@@ -83,6 +93,7 @@ class Store::Impl {
     }
     return static_cast<size_t>(index);
   }
+  uint64_t region_feature_bytes() const { return static_cast<uint64_t>(manifest.regions().width()) * sizeof(uint16_t); }
   size_t image(int64_t index) const { return row(index, places.size(), "image"); }
 
   std::string path, fingerprint;
@@ -91,6 +102,7 @@ class Store::Impl {
   std::vector<ShardFile> shards;
   // One element an image.
   std::vector<ImagePlace> places;
+  std::vector<RegionPlace> region_places;  // none without regions
   std::vector<int32_t> widths, heights;
   std::vector<int64_t> identities;
   std::vector<uint8_t> splits;
@@ -113,6 +125,12 @@ class Store::Impl {
       while (next_caption < tables.captions.size() && tables.caption_images[next_caption] == static_cast<int64_t>(i))
         ++next_caption;
       first_captions.push_back(first_captions.back() + static_cast<int64_t>(next_caption - first));
+    }
+    for (size_t i = 0; i < tables.region_hashes.size(); ++i) {
+      const uint64_t first = tables.region_offsets[i];
+      region_places.push_back({shard.region_features().begin() + first * region_feature_bytes(),
+                               shard.region_boxes().begin() + first * kBoxBytes, tables.region_offsets[i + 1] - first,
+                               tables.region_hashes[i]});
     }
     widths.insert(widths.end(), tables.widths.begin(), tables.widths.end());
     heights.insert(heights.end(), tables.heights.begin(), tables.heights.end());
@@ -192,9 +210,48 @@ std::vector<uint8_t> Store::image_bytes(int64_t image) const {
   return bytes;
 }
 
+bool Store::has_regions() const {
+  return impl_->manifest.has_regions();
+}
+int64_t Store::region_width() const {
+  return impl_->manifest.regions().width();
+}
+const std::string& Store::region_extractor() const {
+  return impl_->manifest.regions().extractor();
+}
+int64_t Store::region_count(int64_t image) const {
+  const size_t row = impl_->image(image);
+  return has_regions() ? static_cast<int64_t>(impl_->region_places[row].count) : 0;
+}
+
+void Store::read_regions(int64_t image, uint16_t* features, float* boxes) const {
+  if (!has_regions()) throw std::logic_error("read_regions() of a store without regions: " + path());
+  const size_t row = impl_->image(image);
+  const RegionPlace& place = impl_->region_places[row];
+  const InputFile& file = impl_->files[impl_->places[row].shard];
+  const uint64_t feature_bytes = place.count * impl_->region_feature_bytes(), box_bytes = place.count * kBoxBytes;
+  std::vector<char> bytes(feature_bytes + box_bytes);
+  file.read(bytes.data(), feature_bytes, place.features);
+  file.read(bytes.data() + feature_bytes, box_bytes, place.boxes);
+  if (xxh3_64(bytes.data(), bytes.size()) != place.hash) {
+    throw DataError(file.path() + ": the regions of image " + std::to_string(image) + " (" + source_path(image) +
+                    ") do not match their hash; copy the file again or import again");
+  }
+  std::memcpy(features, bytes.data(), feature_bytes);
+  std::memcpy(boxes, bytes.data() + feature_bytes, box_bytes);
+}
+
 void Store::verify() const {
   for (const StoreShard& shard : impl_->manifest.shard()) verify_structure(path(), shard);
-  for (int64_t image = 0; image < images(); ++image) image_bytes(image);
+  std::vector<uint16_t> features;
+  std::vector<float> boxes;
+  for (int64_t image = 0; image < images(); ++image) {
+    image_bytes(image);
+    if (!has_regions()) continue;
+    features.resize(static_cast<size_t>(region_count(image) * region_width()));
+    boxes.resize(static_cast<size_t>(region_count(image)) * 4);
+    read_regions(image, features.data(), boxes.data());
+  }
 }
 
 const std::vector<Store::ShardFile>& Store::shards() const {

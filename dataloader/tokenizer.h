@@ -35,7 +35,7 @@ class Tokenizer {
   virtual std::string decode(const int64_t* ids, int64_t context) const = 0;
 };
 
-// DataError: the merges are missing or not CLIP's format (which file, which line).
+// DataError: the merges or the vocabulary are missing or not of their format (which file, which line).
 std::unique_ptr<Tokenizer> make_tokenizer(const TokenizerConfig& config);
 
 }  // namespace muster

@@ -12,6 +12,8 @@
 #include "launch/error.h"
 #include "launch/log.h"
 #include "trainer/device_memory.h"
+#include "trainer/encoders/model_config.h"
+#include "trainer/encoders/model_cost.h"
 
 namespace muster {
 namespace {
@@ -20,8 +22,15 @@ namespace {
 Batch longest_batch(const StepJob& job, int64_t rows, at::Device device) {
   const ModelConfig& model = job.settings.model;
   Batch batch;
-  batch.images = at::zeros({rows, 3, model.image().height_pixels(), model.image().width_pixels()},
-                           at::TensorOptions(at::kFloat).device(device));
+  if (has_sets(model)) {
+    const int64_t regions = rows * kUsualRegions;
+    batch.regions = at::zeros({regions, model.regions().width()}, at::TensorOptions(at::kHalf).device(device));
+    batch.boxes = at::zeros({regions, kBoxNumbers}, at::TensorOptions(at::kFloat).device(device));
+    batch.region_counts = at::full({rows}, kUsualRegions, at::kLong);
+  } else {
+    batch.images = at::zeros({rows, 3, model.image().height_pixels(), model.image().width_pixels()},
+                             at::TensorOptions(at::kFloat).device(device));
+  }
   batch.tokens = at::ones({rows, model.text().context()}, at::kLong);
   batch.tokens.select(1, model.text().context() - 1).fill_(model.text().vocabulary() - 1);
   batch.position = batch.image_id = at::arange(rows, at::kLong);

@@ -6,10 +6,20 @@
 
 #include <chrono>
 #include <utility>
+#include <vector>
 
 #include "trainer/encoders/host_to_device.h"
 
 namespace muster {
+namespace {
+
+// Those that the model wants on its device.
+std::vector<at::Tensor*> large_tensors(Batch& batch) {
+  if (batch.images.defined()) return {&batch.images};
+  return {&batch.regions, &batch.boxes};
+}
+
+}  // namespace
 
 DeviceLoader::DeviceLoader(Loader& loader, at::Device device, int64_t batches)
     : loader_(loader), device_(device), left_(batches) {
@@ -23,7 +33,7 @@ std::unique_ptr<DeviceLoader::Sent> DeviceLoader::fetch() {
   const c10::DeviceGuard on_device(device_);
   const c10::StreamGuard on_stream(*copies_);
   auto sent = std::make_unique<Sent>(Sent{loader_.next(), c10::Event(device_.type())});
-  sent->batch.images = host_to_device(sent->batch.images, device_);
+  for (at::Tensor* tensor : large_tensors(sent->batch)) *tensor = host_to_device(*tensor, device_);
   sent->batch.tokens = sent->batch.tokens.pin_memory();
   sent->arrived.record(*copies_);
   return sent;
@@ -49,7 +59,7 @@ Batch DeviceLoader::next() {
   fetch_ahead();
   const c10::Stream current = c10::impl::VirtualGuardImpl(device_.type()).getStream(device_);
   sent->arrived.block(current);
-  sent->batch.images.record_stream(current);
+  for (const at::Tensor* tensor : large_tensors(sent->batch)) tensor->record_stream(current);
   return std::move(sent->batch);
 }
 

@@ -12,6 +12,7 @@
 #include "dataloader/evaluation_reader.h"
 #include "dataloader/split_captions.h"
 #include "launch/error.h"
+#include "trainer/losses/objective.h"
 #include "trainer/model_tokenizer.h"
 #include "trainer/retrieval/identity_means.h"
 
@@ -25,6 +26,10 @@ void add_captions(const Store& store, SplitEmbeddings& embeddings) {
       embeddings.caption_images.push_back(image);
     }
   }
+}
+
+bool ranks_sets(const RunSettings& settings) {
+  return settings.train.evaluation().pair() == kSetPair;
 }
 
 void check_classes(const Store& store, Split split, const std::vector<int64_t>& images) {
@@ -64,6 +69,21 @@ at::Tensor embed_rows(const std::vector<int64_t>& numbers, const RunSettings& se
   return at::cat(parts);
 }
 
+// encode(numbers) as SetOutputs: the rows of the pair "global", and to `sets` all others.
+template <typename Encode>
+at::Tensor embed_sets(const std::vector<int64_t>& numbers, const RunSettings& settings, const Encode& encode,
+                      EmbeddingSets& sets) {
+  std::vector<at::Tensor> parts = {at::empty({0, embedding_width(settings.model)}, at::kFloat)};
+  const at::Tensor global = embed_rows(numbers, settings, [&](const auto& some) {
+    SetOutputs outputs = encode(some);
+    parts.push_back(outputs.set.rows.to(at::kCPU, at::kFloat));
+    sets.sizes.insert(sets.sizes.end(), outputs.set.sizes.begin(), outputs.set.sizes.end());
+    return outputs.global.to(at::kCPU, at::kFloat);
+  });
+  sets.features = at::cat(parts);
+  return global;
+}
+
 std::vector<int64_t> part_of(const std::vector<int64_t>& all, Slice slice) {
   return {all.begin() + slice.first, all.begin() + slice.first + slice.count};
 }
@@ -80,7 +100,8 @@ at::Tensor labels_of(const std::vector<int64_t>& images, Slice slice, const Spli
 }  // namespace
 
 InputSize input_size(const ModelConfig& model) {
-  return {model.image().width_pixels(), model.image().height_pixels(), model.text().context()};
+  return {model.image().width_pixels(), model.image().height_pixels(), model.text().context(),
+          has_sets(model) ? model.regions().width() : 0};
 }
 
 at::Tensor embed_images(Model& model, const EvaluationReader& reader, const std::vector<int64_t>& numbers,
@@ -106,19 +127,41 @@ SplitEmbeddings embed_split(Model& model, const Store& store, Split split, const
                                 store.path(), split_name(split), embeddings.images.size(),
                                 splits_with_captions(store)));
   }
+  if (positives == PositiveRule::kClass && ranks_sets(settings)) {
+    throw ConfigError(
+        "--positives class takes the mean of a class's captions, which sets of words have none of; leave it out, or "
+        "train with train.evaluation.pair \"global\"");
+  }
   if (positives == PositiveRule::kClass) check_classes(store, split, embeddings.images);
   const std::unique_ptr<Tokenizer> tokenizer = make_model_tokenizer(settings.data, settings.model);
   const EvaluationReader reader(store, settings.data, input_size(settings.model), *tokenizer);
   const Shard shard{communicator.rank(), communicator.size()};
   const Slice images = slice_of(static_cast<int64_t>(embeddings.images.size()), shard);
   const Slice captions = slice_of(static_cast<int64_t>(embeddings.captions.size()), shard);
-  embeddings.image_rows.features = embed_images(model, reader, part_of(embeddings.images, images), settings);
-  embeddings.text_rows.features = embed_rows(part_of(embeddings.captions, captions), settings, [&](const auto& some) {
-    return embed_tokens(model, reader.tokens(some));
-  });
+  const std::vector<int64_t> own_images = part_of(embeddings.images, images);
+  const std::vector<int64_t> own_captions = part_of(embeddings.captions, captions);
+  if (ranks_sets(settings)) {
+    const Evaluating evaluating(model);
+    SplitEmbeddings::Sets& sets = embeddings.sets.emplace();
+    sets.alignment = make_alignment(settings.objective.alignment());
+    embeddings.image_rows.features = embed_sets(
+        own_images, settings, [&](const auto& some) { return model.encode_image_sets(reader.images(some)); },
+        sets.images);
+    embeddings.text_rows.features = embed_sets(
+        own_captions, settings, [&](const auto& some) { return model.encode_text_sets(reader.tokens(some)); },
+        sets.texts);
+  } else {
+    embeddings.image_rows.features = embed_images(model, reader, own_images, settings);
+    embeddings.text_rows.features =
+        embed_rows(own_captions, settings, [&](const auto& some) { return embed_tokens(model, reader.tokens(some)); });
+  }
 
   embeddings.image_rows.identity = labels_of(embeddings.images, images, embeddings, store);
   embeddings.text_rows.identity = labels_of(embeddings.caption_images, captions, embeddings, store);
+  if (embeddings.sets) {
+    embeddings.sets->images.identity = embeddings.image_rows.identity;
+    embeddings.sets->texts.identity = embeddings.text_rows.identity;
+  }
   if (positives == PositiveRule::kClass) embeddings.text_rows = identity_means(embeddings.text_rows, communicator);
   return embeddings;
 }
@@ -141,7 +184,10 @@ EvaluationRecord evaluate_embeddings(const SplitEmbeddings& embeddings, Split sp
   record.step = step;
   record.split = split_name(split);
   record.positives = positives_name(embeddings.positives);
-  const BothDirections figures = evaluate_retrieval(embeddings.text_rows, embeddings.image_rows, communicator);
+  const BothDirections figures =
+      embeddings.sets
+          ? evaluate_sets(embeddings.sets->texts, embeddings.sets->images, embeddings.sets->alignment, communicator)
+          : evaluate_retrieval(embeddings.text_rows, embeddings.image_rows, communicator);
   record.text_to_image = figures.text_to_image;
   record.image_to_text = figures.image_to_text;
   return record;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "trainer/encoders/model.h"
 #include "trainer/report/step_record.h"
 #include "trainer/retrieval/retrieval.h"
+#include "trainer/retrieval/set_retrieval.h"
 #include "trainer/run_settings.h"
 
 namespace muster {
@@ -31,6 +33,13 @@ struct SplitEmbeddings {
   EmbeddingRows image_rows;                          // this rank's
   EmbeddingRows text_rows;                           // kClass: of the classes, not of the captions
   PositiveRule positives = PositiveRule::kIdentity;  // what the rows' `identity` is
+  // Of all regions and words, where train.evaluation.pair ranks by their alignment; the rows above are then those of
+  // the pair "global".
+  struct Sets {
+    EmbeddingSets images, texts;
+    Alignment alignment;
+  };
+  std::optional<Sets> sets = std::nullopt;
 
   // The rows' `identity` of an image and its captions.
   int64_t label(const Store& store, int64_t image) const {
@@ -49,8 +58,8 @@ at::Tensor embed_images(Model& model, const EvaluationReader& reader, const std:
 at::Tensor embed_tokens(Model& model, const at::Tensor& tokens);
 
 // Collective; ranks communicate for kClass alone. The model is put into evaluation mode and back. DataError if the
-// split has no images or no captions; for kClass also if each image is the only one of its identity: a store that was
-// imported without identities.
+// split has no images or no captions; ConfigError: kClass where sets are ranked; for kClass DataError also if each
+// image is the only one of its identity: a store that was imported without identities.
 SplitEmbeddings embed_split(Model& model, const Store& store, Split split, const RunSettings& settings,
                             Communicator& communicator, PositiveRule positives = PositiveRule::kIdentity);
 

@@ -12,19 +12,26 @@
 
 namespace muster {
 
-// Of a pair whose samples have sets of rows, and how two sets resemble each other.
-struct FeatureSets {
-  SetSizes sizes;
-  Alignment alignment;
-};
-
 // One pair of feature matrices, raw (losses normalise): rows of `image` and `text` belong together. Most models have
-// one pair, named "global".
+// one pair, named "global". Of samples that have sets of rows each, regions and words, rows of a sample lie one after
+// another, and it is the sets that belong together.
 struct FeaturePair {
   std::string name;
-  at::Tensor image;  // [b, d]; of sets [sum of sizes.image, d]
-  at::Tensor text;   // [b, d]; of sets [sum of sizes.text, d]
-  std::optional<FeatureSets> sets = std::nullopt;
+  at::Tensor image;                             // [b, d]; of sets [sum of sets.image, d]
+  at::Tensor text;                              // [b, d]; of sets [sum of sets.text, d]
+  std::optional<SetSizes> sets = std::nullopt;  // [b] each
+};
+
+// One side of some samples with sets of rows.
+struct SetRows {
+  at::Tensor rows;             // [sum of sizes, d], a sample's after another's
+  std::vector<int64_t> sizes;  // [b]
+};
+
+// Of some samples: a feature of the whole, and one for every region or word.
+struct SetOutputs {
+  at::Tensor global;  // [b, d]
+  SetRows set;
 };
 
 // Where the last part of a model begins that is one over the rows of all ranks, such as batch norm: its backward is

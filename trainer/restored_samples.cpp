@@ -48,7 +48,7 @@ std::vector<ReportRestoration> restore_samples(const ImageRestoration& head, Mod
   const InputSize size = input_size(settings.model);
   const EvaluationReader reader(store, settings.data, size, *tokenizer);
   Batch batch;
-  batch.images = reader.images(images);
+  batch.images = reader.images(images).images;
   batch.tokens = reader.tokens(captions);
   batch.position = at::tensor(places);
   const bool was_training = model.is_training();

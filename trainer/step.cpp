@@ -1,7 +1,6 @@
 #include "trainer/step.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
@@ -17,52 +16,32 @@
 #include "launch/error.h"
 #include "trainer/backward_order.h"
 #include "trainer/encoders/autocast.h"
+#include "trainer/feature_rows.h"
 
 namespace muster {
 namespace {
 
-struct Rows {
-  int64_t begin;
-  int64_t size;
-};
-
 // A slice without rows is one chunk without rows: its features give the losses their width and dtype.
-std::vector<Rows> cut_into_chunks(int64_t rows, int64_t chunk) {
+std::vector<RowRange> cut_into_chunks(int64_t rows, int64_t chunk) {
   if (chunk <= 0 || rows <= chunk) return {{0, rows}};
-  std::vector<Rows> chunks;
+  std::vector<RowRange> chunks;
   for (int64_t begin = 0; begin < rows; begin += chunk) chunks.push_back({begin, std::min(chunk, rows - begin)});
   return chunks;
 }
 
-Batch slice(const Batch& batch, Rows rows) {
+Batch slice(const Batch& batch, RowRange rows) {
   if (rows.size == batch.size()) return batch;
-  const auto cut = [&](const at::Tensor& tensor) { return tensor.narrow(0, rows.begin, rows.size); };
-  return {cut(batch.images), cut(batch.tokens), cut(batch.identity), cut(batch.image_id), cut(batch.position)};
-}
-
-// One side of a pair, of all chunks, cut off from any graph.
-at::Tensor join(const std::vector<at::Tensor>& chunks) {
-  if (chunks.size() == 1) return chunks[0].detach();
-  const at::NoGradGuard no_grad;
-  return at::cat(chunks);
-}
-
-Features join_texts(const std::vector<ForwardPass>& passes) {
-  Features joined;
-  for (size_t pair = 0; pair < passes.front().texts.pairs.size(); ++pair) {
-    std::vector<at::Tensor> texts;
-    for (const ForwardPass& pass : passes) texts.push_back(pass.texts.pairs[pair].text);
-    joined.pairs.push_back({passes.front().texts.pairs[pair].name, {}, join(texts)});
-  }
-  return joined;
-}
-
-void add_images(const std::vector<Features>& chunks, Features& joined) {
-  for (size_t pair = 0; pair < joined.pairs.size(); ++pair) {
-    std::vector<at::Tensor> images;
-    for (const Features& chunk : chunks) images.push_back(chunk.pairs[pair].image);
-    joined.pairs[pair].image = join(images);
-  }
+  const auto cut = [&](const at::Tensor& tensor) {
+    return tensor.defined() ? tensor.narrow(0, rows.begin, rows.size) : at::Tensor();
+  };
+  Batch part{cut(batch.images), cut(batch.tokens), cut(batch.identity), cut(batch.image_id), cut(batch.position)};
+  if (!batch.regions.defined()) return part;
+  part.region_counts = cut(batch.region_counts);
+  const int64_t begin = batch.region_counts.narrow(0, 0, rows.begin).sum().item<int64_t>();
+  const int64_t size = part.region_counts.sum().item<int64_t>();
+  part.regions = batch.regions.narrow(0, begin, size);
+  part.boxes = batch.boxes.narrow(0, begin, size);
+  return part;
 }
 
 std::vector<at::Tensor> outputs_of(const Features& features) {
@@ -109,15 +88,15 @@ void backward_behind_cuts(const Features& live, const Features& gradient) {
 
 // Sends dL/dfeatures of these rows, and the heads' loss of them (may be undefined), back through the chunk's graphs at
 // once: a parameter's hook runs when both have reached it.
-void backward(const Features& live, const Features& gradient, const at::Tensor& head_loss, Rows rows) {
+void backward(const Features& live, const Features& gradient, const at::Tensor& head_loss, RowRange rows) {
   torch::autograd::variable_list outputs, gradients;
   for (size_t pair = 0; pair < live.pairs.size(); ++pair) {
     const FeaturePair& forward = live.pairs[pair];
-    const FeaturePair& back = gradient.pairs[pair];
-    for (const auto& [output, whole] : {std::pair{forward.image, back.image}, std::pair{forward.text, back.text}}) {
+    const FeaturePair part = part_of(gradient.pairs[pair], rows);
+    for (const auto& [output, of_output] : {std::pair{forward.image, part.image}, std::pair{forward.text, part.text}}) {
       if (!output.requires_grad() || is_behind_cut(output, live)) continue;  // a frozen tower; is through already
       outputs.push_back(output);
-      gradients.push_back(whole.narrow(0, rows.begin, rows.size));
+      gradients.push_back(of_output);
     }
   }
   for (const FeatureCut& cut : live.cuts) {
@@ -181,7 +160,9 @@ TrainingStep::Encoded TrainingStep::encode(const std::vector<Batch>& chunks, con
     const TraceSpan span(options_.trace, "forward texts", {"rows", chunk.size()});
     passes.push_back(model_.begin_forward(chunk, options_.seed, tokens()));
   }
-  encoded.features = join_texts(passes);
+  std::vector<const Features*> texts, images;
+  for (const ForwardPass& pass : passes) texts.push_back(&pass.texts);
+  encoded.features = join_texts(texts);
   {
     const TraceSpan span(options_.trace, "send texts");
     encoded.gathering = objective_.begin(encoded.features, labels, communicator_);
@@ -197,7 +178,8 @@ TrainingStep::Encoded TrainingStep::encode(const std::vector<Batch>& chunks, con
       encoded.live.back().image_tokens.reset();
     }
   }
-  add_images(encoded.live, encoded.features);
+  for (const Features& live : encoded.live) images.push_back(&live);
+  add_images(images, encoded.features);
   return encoded;
 }
 
@@ -214,9 +196,9 @@ Features TrainingStep::forward_again(const Batch& chunk) {
 
 StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& progress, const at::Tensor& weight) {
   reducer_.zero();
-  const std::vector<Rows> rows = cut_into_chunks(batch.size(), options_.chunk);
+  const std::vector<RowRange> rows = cut_into_chunks(batch.size(), options_.chunk);
   std::vector<Batch> chunks;
-  for (const Rows of_chunk : rows) chunks.push_back(slice(batch, of_chunk));
+  for (const RowRange of_chunk : rows) chunks.push_back(slice(batch, of_chunk));
   const Labels labels{batch.identity, batch.image_id, batch.position, weight};
   Encoded encoded = encode(chunks, labels);
   std::vector<Features> live = chunks.size() == 1 ? std::move(encoded.live) : std::vector<Features>();
@@ -296,7 +278,7 @@ void TrainingStep::rehearse(const Batch& rows) {
   const Features features = forward_again(rows);
   Features gradient;
   for (const FeaturePair& pair : features.pairs) {
-    gradient.pairs.push_back({pair.name, at::zeros_like(pair.image), at::zeros_like(pair.text)});
+    gradient.pairs.push_back({pair.name, at::zeros_like(pair.image), at::zeros_like(pair.text), pair.sets});
   }
   at::Tensor head_loss;
   if (heads_ != nullptr) {

@@ -7,6 +7,7 @@
 #include "comm/communicator.h"
 #include "dataloader/loader.h"
 #include "trainer/encoders/model_config.h"
+#include "trainer/encoders/model_cost.h"
 #include "trainer/head_cost.h"
 #include "trainer/head_start.h"
 #include "trainer/losses/loss_term.h"
@@ -182,13 +183,21 @@ std::vector<MemoryItem> step_memory(const StepJob& job, int rank) {
     if (job.gpu) items.about("references, sent", kFloat * 2 * own * width, "rows and their gradient, 8 x rows x width");
     if (!sharded) bank_copy = state;
   }
-  const int64_t pixels = int64_t{3} * model.image().height_pixels() * model.image().width_pixels();
+  const bool regions = has_sets(model);
+  const int64_t numbers = regions ? kUsualRegions * (model.regions().width() + 2 * kBoxNumbers)
+                                  : int64_t{3} * model.image().height_pixels() * model.image().width_pixels();
+  const int64_t of_number = regions ? kFloat / 2 : kFloat;
+  const std::string of_image = regions
+                                   ? fmt::format("2 x {} regions x ({} + 10)", kUsualRegions, model.regions().width())
+                                   : fmt::format("4 x {} pixels", numbers);
   const int64_t context = model.text().context(), batches = most_batches(job.settings.data);
-  items.exact("batches", batches * rows * (kFloat * pixels + kNumber * context + 3 * kNumber),
-              fmt::format("{} x {} rows x (4 x {} pixels + 8 x {} tokens + 24)", batches, rows, pixels, context),
-              Place::kHost);
-  if (job.gpu)
-    items.exact("images", 2 * rows * kFloat * pixels, fmt::format("2 x {} rows x 4 x {} pixels", rows, pixels));
+  // Images have as many regions as they have.
+  const auto add = [&](const char* what, int64_t bytes, const std::string& formula, auto... place) {
+    regions ? items.about(what, bytes, formula, place...) : items.exact(what, bytes, formula, place...);
+  };
+  add("batches", batches * rows * (of_number * numbers + kNumber * context + 3 * kNumber),
+      fmt::format("{} x {} rows x ({} + 8 x {} tokens + 24)", batches, rows, of_image, context), Place::kHost);
+  if (job.gpu) add("images", 2 * rows * of_number * numbers, fmt::format("2 x {} rows x {}", rows, of_image));
   const bool bf16 = train.precision() == TrainConfig::BF16;
   const int64_t carried = carried_text_tokens(job);
   const TowerTokens texts = carried > 0 ? TowerTokens::kAll : TowerTokens::kFeature;
@@ -197,7 +206,7 @@ std::vector<MemoryItem> step_memory(const StepJob& job, int rank) {
       chunk == 0 ? 0 : activation_bytes(model, chunk, carried > 0 ? carried : job.caption_tokens, bf16, texts, images);
   const std::string of_chunk = fmt::format("of a chunk of {} rows, captions of {} tokens", chunk, job.caption_tokens);
   if (job.gpu) items.about("activations", activations, of_chunk + ", as on a CPU");
-  if (!job.gpu) items.exact("activations", activations, of_chunk);
+  if (!job.gpu) add("activations", activations, of_chunk);
   items.about("heads", head_bytes(job, chunk), "of the chunk: passes of a tower, blocks, outputs");
   if (rows > chunk) items.exact("features", 2 * kFloat * rows * model.joint_width(), "all chunks': 8 b d");
   const auto pairs = static_cast<int64_t>(pairs_of(job.settings.objective).size());
@@ -205,8 +214,8 @@ std::vector<MemoryItem> step_memory(const StepJob& job, int rank) {
   if (pairs <= 1) items.exact("loss, matrices", loss_bytes(job, rank), matrices);
   if (pairs > 1) items.about("loss, matrices", loss_bytes(job, rank), matrices);
   items.about("loss, whole matrices", whole_loss_bytes(job, rank), "sums of d x d, rows in float64");
-  const int64_t numbers = 12;  // statistics, factors and codes a column: 5 to 20, by the loss
-  const int64_t statistics = numbers * kNumber * batch * job.settings.objective.term_size();
+  const int64_t of_column = 12;  // statistics, factors and codes: 5 to 20, by the loss
+  const int64_t statistics = of_column * kNumber * batch * job.settings.objective.term_size();
   items.about("loss, statistics", statistics, "some 100 bytes a column and term", Place::kHost);
   if (job.gpu) {
     items.about("loss, statistics", statistics + device_loss_bytes(job, rank), "the same, and of groups of pairs");

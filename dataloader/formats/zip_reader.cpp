@@ -25,6 +25,7 @@ struct CloseEntry {
 
 // libzip takes some six times a directory's bytes.
 constexpr uint64_t kMaxDirectoryBytes = 8 << 20;
+constexpr uint64_t kMostDeflated = 1032;  // bytes that a byte of deflate can stand for
 
 uint64_t number_at(const std::string& bytes, size_t at, size_t size) {
   uint64_t value = 0;
@@ -64,7 +65,7 @@ void ZipReader::Close::operator()(zip* archive) const {
   zip_discard(archive);
 }
 
-ZipReader::ZipReader(const std::string& path) : path_(path) {
+ZipReader::ZipReader(const std::string& path, Entries taken) : path_(path) {
   const InputFile file(path);  // says so if there is no regular file
   const uint64_t file_bytes = file.size(), directory = directory_bytes(file);
   if (directory > kMaxDirectoryBytes && directory <= file_bytes) {
@@ -83,9 +84,11 @@ ZipReader::ZipReader(const std::string& path) : path_(path) {
       damaged("entry " + std::to_string(i), zip_strerror(archive_.get()));
     }
     constexpr zip_uint64_t kNeeded = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
-    const bool stored = (status.valid & kNeeded) == kNeeded && status.comp_method == ZIP_CM_STORE &&
-                        status.encryption_method == ZIP_EM_NONE && status.size <= file_bytes;
-    if (!stored) continue;
+    const bool plain = (status.valid & kNeeded) == kNeeded && status.encryption_method == ZIP_EM_NONE;
+    const bool stored = status.comp_method == ZIP_CM_STORE && status.size <= file_bytes;
+    const bool deflated = taken == Entries::kDeflatedToo && status.comp_method == ZIP_CM_DEFLATE &&
+                          status.size / kMostDeflated <= file_bytes;
+    if (!plain || (!stored && !deflated)) continue;
     places_.try_emplace(status.name, entries_.size());
     entries_.push_back({status.name, static_cast<uint64_t>(i), status.size});
   }

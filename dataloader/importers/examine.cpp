@@ -140,7 +140,14 @@ Examination examine_store(const Store& store, const ExamineOptions& options) {
     if (!options.decode) return {};
     const ImportRow& row = list.rows[i];
     try {
-      const std::vector<uint8_t> bytes = store.image_bytes(static_cast<int64_t>(i));
+      const auto image = static_cast<int64_t>(i);
+      if (store.has_regions()) {
+        std::vector<uint16_t> features(static_cast<size_t>(store.region_count(image) * store.region_width()));
+        std::vector<float> boxes(static_cast<size_t>(store.region_count(image)) * 4);
+        store.read_regions(image, features.data(), boxes.data());
+        if (store.image_size(image) == 0) return {};
+      }
+      const std::vector<uint8_t> bytes = store.image_bytes(image);
       decode_image(bytes.data(), bytes.size(), row.image);
     } catch (const DataError& error) {
       return {FindingKind::kUnreadable, row.where + ": " + error.what()};

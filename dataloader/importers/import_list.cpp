@@ -11,6 +11,7 @@
 #include "dataloader/importers/import_state.h"
 #include "dataloader/importers/importer.h"
 #include "dataloader/importers/ordered_workers.h"
+#include "dataloader/importers/region_source.h"
 #include "dataloader/importers/row_loader.h"
 #include "dataloader/partial_folder.h"
 #include "dataloader/store_manifest.h"
@@ -69,15 +70,15 @@ class Import {
   // On one rank, after write() on all.
   void finish(PartialFolder& folder) const {
     StoreManifest manifest;
-    manifest.set_format_version(kStoreFormatVersion);
+    if (list_.regions) {
+      manifest.mutable_regions()->set_width(list_.regions->rules().width);
+      manifest.mutable_regions()->set_extractor(list_.region_extractor);
+    }
     std::set<std::string> files = {"manifest.textproto"};
     for (int64_t i = 0; i < plan_->shards(); ++i) {
       const std::optional<StoreShard> shard = find_written_shard(folder_, i, plan_->tables(i));
       if (!shard) throw DataError(folder_ + "/" + shard_file_name(i) + " is not what was written; import again");
-      *manifest.add_shard() = *shard;
-      manifest.set_images(manifest.images() + shard->images());
-      manifest.set_captions(manifest.captions() + shard->captions());
-      manifest.set_identities(manifest.identities() + shard->identities());
+      add_shard(manifest, *shard);
       files.insert(shard->file());
     }
     write_file_atomically(folder_ + "/manifest.textproto", format_store_manifest(manifest));
@@ -96,8 +97,8 @@ class Import {
     CheckedRow checked;
     try {
       if (!row.refusal.empty()) throw DataError(row.where + ": " + row.refusal);
-      const std::vector<uint8_t> bytes = loader_.read(row);
-      const RowLoader::Checked image = loader_.check(row, bytes);
+      const std::vector<uint8_t> bytes = image_of(row);
+      const RowLoader::Checked image = list_.has_images ? loader_.check(row, bytes) : RowLoader::Checked();
       if (image.complaints.count > 0) {
         checked.set_warning(printable(fmt::format("{}: {}: {}", row.where, row.image, image.complaints.first)));
         if (options_.strict) throw DataError(checked.warning() + ": replace the file or leave it out (--strict)");
@@ -106,11 +107,39 @@ class Import {
       checked.set_xxh3(xxh3_64(bytes.data(), bytes.size()));
       checked.set_width(image.width);
       checked.set_height(image.height);
+      if (list_.regions) check_regions_of(row, checked);
     } catch (const DataError& error) {
       checked.Clear();
       checked.set_refusal(printable(error.what()));
     }
     return checked;
+  }
+
+  std::vector<uint8_t> image_of(const ImportRow& row) const {
+    return list_.has_images ? loader_.read(row) : std::vector<uint8_t>();
+  }
+
+  // The picture's size if there is one, else what the source says.
+  ImageRegions regions_of(const ImportRow& row, CheckedRow& checked) const {
+    try {
+      RawRegions raw = list_.regions->read(row.region_item);
+      if (list_.has_images) {
+        raw.width = checked.width();
+        raw.height = checked.height();
+      }
+      ImageRegions regions = check_regions(raw, list_.regions->rules());
+      checked.set_width(raw.width);
+      checked.set_height(raw.height);
+      return regions;
+    } catch (const DataError& error) {
+      throw DataError(fmt::format("{}: regions of {}: {}", row.where, row.image, error.what()));
+    }
+  }
+
+  void check_regions_of(const ImportRow& row, CheckedRow& checked) const {
+    const ImageRegions regions = regions_of(row, checked);
+    checked.set_regions(regions.count());
+    checked.set_region_xxh3(hash_of_regions(regions));
   }
 
   // The first row refused, or kNone. A block that an earlier import checked is done again if it refused anything: the
@@ -175,28 +204,41 @@ class Import {
   void write_one(int64_t shard) {
     const ShardTables tables = plan_->tables(shard);
     if (find_written_shard(folder_, shard, tables)) return;
-    const StoreShard description = write_shard(folder_, shard_file_name(shard), tables,
-                                               [&](const ByteSink& sink) { copy_images(plan_->rows(shard), sink); });
+    const StoreShard description = write_shard(folder_, shard_file_name(shard), tables, [&](const ShardSinks& sinks) {
+      copy_images(plan_->rows(shard), sinks);
+    });
     note_written_shard(folder_, shard, tables, description);
   }
 
   // The images of these rows as they were when they were decoded.
-  void copy_images(const std::vector<int64_t>& rows, const ByteSink& sink) {
-    OrderedWorkers<std::vector<uint8_t>> readers(options_.threads);
+  void copy_images(const std::vector<int64_t>& rows, const ShardSinks& sinks) {
+    struct Copied {
+      std::vector<uint8_t> image;
+      ImageRegions regions;
+    };
+    OrderedWorkers<Copied> readers(options_.threads);
     size_t next = 0;
     for (const int64_t i : rows) {
       while (next < rows.size() && readers.pending() < ahead()) {
-        readers.push([this, &row = list_.rows[static_cast<size_t>(rows[next++])]] { return loader_.read(row); });
+        readers.push([this, i = static_cast<size_t>(rows[next++])] {
+          CheckedRow size = checked_[i];
+          return Copied{image_of(list_.rows[i]), list_.regions ? regions_of(list_.rows[i], size) : ImageRegions()};
+        });
       }
-      const std::vector<uint8_t> bytes = readers.pop();
+      const Copied copied = readers.pop();
+      const std::vector<uint8_t>& bytes = copied.image;
       const CheckedRow& checked = checked_[static_cast<size_t>(i)];
-      if (bytes.size() != checked.bytes() || xxh3_64(bytes.data(), bytes.size()) != checked.xxh3()) {
+      const bool same_regions = !list_.regions || hash_of_regions(copied.regions) == checked.region_xxh3();
+      if (bytes.size() != checked.bytes() || xxh3_64(bytes.data(), bytes.size()) != checked.xxh3() || !same_regions) {
         blocks_.forget(i / options_.block_rows);
         throw DataError(list_.rows[static_cast<size_t>(i)].where + ": image " +
                         list_.rows[static_cast<size_t>(i)].image +
                         " changed while it was imported; run the import again");
       }
-      sink(bytes.data(), bytes.size());
+      sinks.images(bytes.data(), bytes.size());
+      if (!list_.regions) continue;
+      sinks.region_features(copied.regions.features.data(), copied.regions.features.size() * sizeof(uint16_t));
+      sinks.region_boxes(copied.regions.boxes.data(), copied.regions.boxes.size() * sizeof(float));
     }
   }
 

@@ -4,6 +4,7 @@
 
 #include <unordered_map>
 
+#include "dataloader/importers/region_source.h"
 #include "launch/error.h"
 
 namespace muster {
@@ -28,7 +29,10 @@ void compare(const PublishedCounts& published, ImportReport& report) {
 }  // namespace
 
 ImportPlan::ImportPlan(const ImportList& list, const std::vector<CheckedRow>& checked, int64_t shard_bytes)
-    : list_(list), checked_(checked), identities_(list.rows.size(), -1) {
+    : list_(list),
+      checked_(checked),
+      region_width_(list.regions ? list.regions->rules().width : 0),
+      identities_(list.rows.size(), -1) {
   refuse_if_nothing_is_left();
   std::unordered_map<std::string_view, int64_t> numbers;
   int64_t images = 0;
@@ -42,7 +46,8 @@ ImportPlan::ImportPlan(const ImportList& list, const std::vector<CheckedRow>& ch
     identities_[i] = number->second;
     shards_.back().rows.push_back(static_cast<int64_t>(i));
     ++images;
-    bytes = (open ? bytes : 0) + checked[i].bytes();
+    bytes = (open ? bytes : 0) + checked[i].bytes() +
+            static_cast<uint64_t>(checked[i].regions()) * region_row_bytes(static_cast<uint64_t>(region_width_));
     open = bytes <= static_cast<uint64_t>(shard_bytes);
   }
 }
@@ -58,6 +63,8 @@ void ImportPlan::refuse_if_nothing_is_left() const {
 ShardTables ImportPlan::tables(int64_t shard) const {
   const PlannedShard& planned = shards_[static_cast<size_t>(shard)];
   ShardTables tables;
+  tables.region_width = region_width_;
+  if (region_width_ > 0) tables.region_offsets.push_back(0);
   int64_t next_identity = planned.start.identities;
   for (const int64_t i : planned.rows) {
     const ImportRow& row = list_.rows[static_cast<size_t>(i)];
@@ -74,6 +81,10 @@ ShardTables ImportPlan::tables(int64_t shard) const {
     if (tables.identities.back() == next_identity) {
       tables.identity_names.add(row.identity);
       ++next_identity;
+    }
+    if (region_width_ > 0) {
+      tables.region_offsets.push_back(tables.region_offsets.back() + static_cast<uint64_t>(checked.regions()));
+      tables.region_hashes.push_back(checked.region_xxh3());
     }
     for (const std::string& caption : row.captions) {
       tables.captions.add(caption);

@@ -13,8 +13,8 @@ namespace muster {
 
 class ImportPlan {
  public:
-  // checked[i] is of list.rows[i]. A shard is closed once its images exceed shard_bytes, as StoreWriter does it. Both
-  // must outlive the plan. DataError: every row was refused.
+  // checked[i] is of list.rows[i]. A shard is closed once its images and regions exceed shard_bytes, as StoreWriter
+  // does it. Both must outlive the plan. DataError: every row was refused.
   ImportPlan(const ImportList& list, const std::vector<CheckedRow>& checked, int64_t shard_bytes);
 
   int64_t shards() const { return static_cast<int64_t>(shards_.size()); }
@@ -34,6 +34,7 @@ class ImportPlan {
 
   const ImportList& list_;
   const std::vector<CheckedRow>& checked_;
+  int64_t region_width_;             // 0 without regions
   std::vector<int64_t> identities_;  // of each row; -1 if it is refused
   int64_t identity_count_ = 0;
   std::vector<PlannedShard> shards_;

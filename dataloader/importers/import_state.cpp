@@ -58,6 +58,8 @@ std::string hash_of(const ShardTables& tables) {
   append(bytes, tables.captions);
   append(bytes, tables.caption_images);
   append(bytes, tables.identity_names);
+  append(bytes, tables.region_offsets);
+  append(bytes, tables.region_hashes);
   return xxh3_128_hex(bytes.data(), bytes.size());
 }
 
@@ -90,6 +92,7 @@ std::string CheckedBlocks::hash_of_list(int64_t block) const {
     const ImportRow& row = list_.rows[static_cast<size_t>(i)];
     append(bytes, row.image);
     append(bytes, row.refusal);
+    append(bytes, row.region_item);
     if (row.container < 0) continue;
     append(bytes, std::filesystem::absolute(list_.containers[static_cast<size_t>(row.container)]).string());
     bytes += fmt::format("{}+{};", row.begin, row.bytes);

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,8 @@
 #include "dataloader/store.h"
 
 namespace muster {
+
+class RegionSource;  // region_source.h
 
 // One image as a list names it.
 struct ImportRow {
@@ -26,6 +29,8 @@ struct ImportRow {
   // Not negative: the image is bytes [begin, begin + bytes) of the file ImportList::containers[container].
   int32_t container = -1;
   uint64_t begin = 0, bytes = 0;
+
+  std::string region_item;  // its name in ImportList::regions, if that is given
 };
 
 struct ImportCounts {
@@ -48,6 +53,9 @@ struct ImportList {
   std::vector<ImportRow> rows;
   std::vector<std::string> containers;
   std::vector<std::string> warnings;
+  std::shared_ptr<const RegionSource> regions;  // where every image's regions are, if it has any
+  std::string region_extractor;
+  bool has_images = true;                      // without them only the regions are imported; `root` does not count
   const PublishedCounts* published = nullptr;  // of the set that this should be, if any
 };
 

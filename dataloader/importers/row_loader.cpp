@@ -19,8 +19,8 @@ constexpr char kSkipHint[] = " (--skip-bad refuses such images and goes on)";
 }  // namespace
 
 RowLoader::RowLoader(const ImportList& list) : containers_(list.containers) {
-  const bool needs_root =
-      std::any_of(list.rows.begin(), list.rows.end(), [](const ImportRow& row) { return row.container < 0; });
+  const bool needs_root = list.has_images && std::any_of(list.rows.begin(), list.rows.end(),
+                                                         [](const ImportRow& row) { return row.container < 0; });
   if (!needs_root) return;
   std::error_code error;
   const fs::path folder = fs::canonical(list.root.empty() ? "." : list.root, error);

@@ -16,6 +16,11 @@ enum class Stream : uint32_t {
   kScene = 0x405,
   kCaption = 0x505,
   kSplit = 0x605,
+  kThings = 0x705,
+  kRegions = 0x805,
+  kRegionNoise = 0x905,
+  kRegionCode = 0xa05,
+  kSceneCaption = 0xb05,
 };
 
 // Views of one identity are numbered below this.

@@ -46,8 +46,18 @@ int64_t share_of(int64_t identities, double fraction) {
   return std::max<int64_t>(std::llround(static_cast<double>(identities) * fraction), 1);
 }
 
-// Exact shares of a keyed shuffle.
+Image paint(const Person& person, const View& view, int width, int height) {
+  Canvas canvas(width, height);
+  draw_place(canvas, view);
+  draw_person(canvas, person, view);
+  draw_occluder(canvas, view);
+  return expose(canvas, view);
+}
+
+}  // namespace
+
 std::vector<Split> make_splits(const Options& o) {
+  check(o);
   const int64_t val = share_of(o.identities, o.val_fraction), test = share_of(o.identities, o.test_fraction);
   if (val + test >= o.identities) {
     throw ConfigError(
@@ -67,20 +77,7 @@ std::vector<Split> make_splits(const Options& o) {
   return splits;
 }
 
-Image paint(const Person& person, const View& view, int width, int height) {
-  Canvas canvas(width, height);
-  draw_place(canvas, view);
-  draw_person(canvas, person, view);
-  draw_occluder(canvas, view);
-  return expose(canvas, view);
-}
-
-}  // namespace
-
-Set::Set(const Options& options) : options_(options) {
-  check(options);
-  splits_ = make_splits(options);
-}
+Set::Set(const Options& options) : options_(options), splits_(make_splits(options)) {}
 
 StoreRecord Set::record(int64_t image) const {
   const int64_t identity = image / options_.views, index = image % options_.views;
@@ -99,23 +96,29 @@ StoreRecord Set::record(int64_t image) const {
   return record;
 }
 
-void Set::for_each(int threads, const std::function<void(const StoreRecord&)>& sink) const {
+void for_each_record(int64_t images, int threads, const std::function<StoreRecord(int64_t)>& make,
+                     const std::function<void(const StoreRecord&)>& sink) {
   // Enough to keep the threads busy, little enough to hold in memory.
   constexpr int64_t kBatch = 32;
   OrderedWorkers<std::vector<StoreRecord>> workers(threads);
   int64_t next = 0;
-  while (next < images() || workers.pending() > 0) {
-    while (next < images() && workers.pending() < static_cast<size_t>(threads) * 2) {
-      const int64_t first = next, last = std::min(next + kBatch, images());
-      workers.push([this, first, last] {
+  while (next < images || workers.pending() > 0) {
+    while (next < images && workers.pending() < static_cast<size_t>(threads) * 2) {
+      const int64_t first = next, last = std::min(next + kBatch, images);
+      workers.push([&make, first, last] {
         std::vector<StoreRecord> records;
-        for (int64_t i = first; i < last; ++i) records.push_back(record(i));
+        for (int64_t i = first; i < last; ++i) records.push_back(make(i));
         return records;
       });
       next = last;
     }
     for (const StoreRecord& record : workers.pop()) sink(record);
   }
+}
+
+void Set::for_each(int threads, const std::function<void(const StoreRecord&)>& sink) const {
+  for_each_record(
+      images(), threads, [this](int64_t image) { return record(image); }, sink);
 }
 
 }  // namespace muster::synth

@@ -23,6 +23,14 @@ struct Options {
 
 constexpr int kCaptionsPerImage = 2;
 
+// The split of each identity: exact shares of a keyed shuffle. ConfigError: an option is out of its range, or no
+// identity is left for training.
+std::vector<Split> make_splits(const Options& options);
+
+// Hands make(0) .. make(images - 1) in order to `sink` on the calling thread; they are made on `threads` others.
+void for_each_record(int64_t images, int threads, const std::function<StoreRecord(int64_t)>& make,
+                     const std::function<void(const StoreRecord&)>& sink);
+
 class Set {
  public:
   // ConfigError: an option is out of its range, or no identity is left for training.

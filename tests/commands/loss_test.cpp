@@ -2,6 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ATen/ops/cat.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+
 #include <filesystem>
 
 #include "dataloader/formats/atomic_file.h"
@@ -112,7 +116,8 @@ TEST_F(LossCommand, AgreesWithNumPy) {
       {"nt_xent {}", "nt_xent", "scale"},
       {"nt_xent { temperature: 0.04 }", "nt_xent", "0.04"},
       {"tal {}", "tal_sum", "0.015"},
-      {"tal { temperature: 0.05 reduction: MEAN }", "tal", "0.05"}};
+      {"tal { temperature: 0.05 reduction: MEAN }", "tal", "0.05"},
+      {"tal { margin: 0.2 temperature: 0.02 negatives: HARDEST }", "trl_sum", "0.02"}};
   for (const bool weighted : {false, true}) {
     for (const auto& one : cases) {
       write_config("term { " + one[0] + " }");
@@ -128,6 +133,69 @@ TEST_F(LossCommand, AgreesWithNumPy) {
       EXPECT_EQ(check.exit_code, 0) << check.output;
     }
   }
+}
+
+// 1 to 4 regions and 0 to 5 words a sample.
+NamedTensors set_inputs() {
+  at::Generator generator = at::detail::createCPUGenerator(9);
+  const at::Tensor regions = at::randint(1, 5, {11}, generator, at::kLong);
+  const at::Tensor words = at::randint(0, 6, {11}, generator, at::kLong);
+  const auto rows = [&](const at::Tensor& sizes) {
+    return at::randn({sizes.sum().item<int64_t>(), 6}, generator, at::kDouble);
+  };
+  return {{"image", rows(regions)},
+          {"text", rows(words)},
+          {"image_sizes", regions},
+          {"text_sizes", words},
+          {"identity", at::randint(8, {11}, generator, at::kLong)},
+          {"log_scale", at::full({}, kLogScale, at::kDouble)}};
+}
+
+TEST_F(LossCommand, AgreesWithNumPyOfSetsOfRows) {
+  MUSTER_SKIP_WITHOUT_REFERENCE_PYTHON();
+  write_features(set_inputs());
+  const std::vector<std::vector<std::string>> cases = {
+      {"triplet { margin: 0.2 reduction: SUM }", "triplet_sum", "1", "MRSW"},
+      {"triplet { margin: 0.2 negatives: ALL reduction: SUM }", "triplet_all_sum", "1", "SYMM"},
+      {"info_nce { temperature: 0.5 }", "info_nce", "0.5", "MWSR"},
+      {"sdm { temperature: 0.5 }", "sdm", "0.5", "MRAVGW"}};
+  for (const auto& one : cases) {
+    write_config("alignment { mode: " + one[3] + " } term { " + one[0] + " }");
+    for (const int ranks : {1, 3}) {
+      const ProgramResult run = run_program(ranks == 1 ? arguments() : under_mpirun(ranks, arguments()));
+      ASSERT_EQ(run.exit_code, 0) << run.output;
+      const ProgramResult check =
+          run_program({reference_python(), MUSTER_SOURCE_DIR "/tests/peers/check_losses.py",
+                       folder_ / "features.safetensors", folder_ / "out.safetensors", one[1], one[2], one[3]});
+      EXPECT_EQ(check.exit_code, 0) << check.output;
+    }
+  }
+}
+
+TEST_F(LossCommand, RefusesSetsThatAreNot) {
+  write_config("term { triplet {} }");
+  const NamedTensors good = set_inputs();
+  const auto refused = [&](size_t tensor, const at::Tensor& value, const std::string& line) {
+    NamedTensors bad = good;
+    bad[tensor].second = value;
+    write_features(bad);
+    expect_refusal(line);
+  };
+  refused(2, good[2].second.to(at::kFloat), "'image_sizes' is Float [11]");
+  refused(2, good[2].second - 1, "'image_sizes'[");
+  refused(3, good[3].second * (int64_t{1} << 40), "'text_sizes'[");
+  refused(3, good[3].second.clamp_max(1), "'text_sizes' counts ");
+  refused(3, at::cat({good[3].second, at::zeros({1}, at::kLong)}), "'image_sizes' has 11 samples, 'text_sizes' 12");
+  refused(1, good[1].second.narrow(1, 0, 5).contiguous(), "give it the width and dtype of 'image'");
+  NamedTensors alone = good;
+  alone.erase(alone.begin() + 3);
+  write_features(alone);
+  expect_refusal("text_sizes");
+  write_features(good);
+  write_config("term { cmpm {} }");
+  expect_refusal("objective.term[0] is cmpm, which needs one feature a sample");
+  write_config("alignment { floor_at_zero: true } term { triplet {} }");
+  expect_refusal("objective.alignment.floor_at_zero is of the best words of regions");
 }
 
 TEST_F(LossCommand, RefusesWhatItCannotUse) {
@@ -161,7 +229,7 @@ TEST_F(LossCommand, RefusesWhatItCannotUse) {
   bad[bad.size() - 2].second = batch.local_image.to(at::kDouble);
   bad[bad.size() - 1].second = batch.local_text.to(at::kDouble);
   write_features(bad);
-  expect_refusal("'image' is Float [5, 4], 'image.local' Double [5, 3]");
+  expect_refusal("'image.local' is Double [5, 3] of 5 samples, 'image' Float [5, 4] of 5");
   bad = good;
   bad.emplace_back("weight", at::full({4}, 1.0, at::kFloat));
   write_features(bad);

@@ -78,7 +78,7 @@ class TableModel : public Model {
     const at::Tensor tokens = at::cat({at::zeros({batch.size(), 1}, at::kLong), kept + 1}, 1);
     return mix(embed(batch.images).gather(1, tokens.unsqueeze(2).expand({-1, -1, kWidth})));
   }
-  at::Tensor encode_image(const at::Tensor& images) override { return images; }
+  at::Tensor encode_image(const Batch& batch) override { return batch.images; }
   at::Tensor encode_text(const at::Tensor& tokens) override { return tokens; }
   at::Tensor token_embedding() const override { return table_; }
   std::map<std::string, int64_t> layers_above() const override { return {}; }

@@ -84,7 +84,7 @@ TEST_F(EvaluationReaderTest, ImagesAreThoseAskedForWithoutAugmentation) {
   for (const int workers : {1, 2, 8}) {
     data_.set_workers(workers);
     const EvaluationReader reader(*store_, data_, kInput, tokenizer_);
-    const at::Tensor images = reader.images(numbers);
+    const at::Tensor images = reader.images(numbers).images;
     ASSERT_EQ(images.sizes(), (std::vector<int64_t>{5, 3, 16, 12}));
     for (size_t i = 0; i < numbers.size(); ++i) {
       const std::vector<uint8_t> bytes = jpeg(numbers[i]);
@@ -92,7 +92,7 @@ TEST_F(EvaluationReaderTest, ImagesAreThoseAskedForWithoutAugmentation) {
       transform.evaluate(decode_image(bytes.data(), bytes.size(), ""), expected.data());
       EXPECT_TRUE(std::equal(expected.begin(), expected.end(), images.const_data_ptr<float>() + i * expected.size()));
     }
-    EXPECT_EQ(reader.images({}).size(0), 0);
+    EXPECT_EQ(reader.images({}).images.size(0), 0);
   }
 }
 

@@ -38,8 +38,23 @@ inline std::vector<StoreRecord> sample_records(int count) {
   return records;
 }
 
-inline void write_store(const std::string& path, const std::vector<StoreRecord>& records, int64_t shard_bytes) {
-  StoreWriter writer(path, StoreWriter::Options{shard_bytes});
+// The same with 1 to `most` regions each; every third has no image bytes.
+inline std::vector<StoreRecord> sample_region_records(int count, int64_t width, int most = 5) {
+  std::mt19937 random(11);
+  std::vector<StoreRecord> records = sample_records(count);
+  for (size_t i = 0; i < records.size(); ++i) {
+    if (i % 3 == 0) records[i].image.clear();
+    const size_t rows = 1 + random() % static_cast<unsigned>(most);
+    for (size_t k = 0; k < rows * static_cast<size_t>(width); ++k)
+      records[i].regions.features.push_back(static_cast<uint16_t>(random() % 0x7c00));
+    for (size_t k = 0; k < rows * 4; ++k) records[i].regions.boxes.push_back(static_cast<float>(random() % 1000) / 8);
+  }
+  return records;
+}
+
+inline void write_store(const std::string& path, const std::vector<StoreRecord>& records, int64_t shard_bytes,
+                        int64_t region_width = 0) {
+  StoreWriter writer(path, StoreWriter::Options{shard_bytes, region_width, region_width > 0 ? "an extractor" : ""});
   for (const StoreRecord& record : records) writer.add(record);
   writer.finish();
 }

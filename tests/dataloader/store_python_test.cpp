@@ -4,7 +4,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "dataloader/formats/file.h"
 #include "dataloader/formats/hashes.h"
+#include "dataloader/store_manifest.h"
 #include "tests/dataloader/sample_store.h"
 #include "tests/support/child_process.h"
 #include "tests/support/reference_python.h"
@@ -74,6 +76,41 @@ TEST(StorePython, H5pyReadsEveryValue) {
   write_store(folder / "s", records, 1000);
   write_text(folder / "records.json", as_json(records).dump());
   run_reference_python(kReadWithH5py, {folder / "s", folder / "records.json"});
+}
+
+// Likewise.
+constexpr char kReadRegionsWithH5py[] = R"(
+import glob, json, sys, h5py, numpy as np
+records, row = json.load(open(sys.argv[2])), 0
+for path in sorted(glob.glob(sys.argv[1] + '/shard-*.h5')):
+    with h5py.File(path, 'r') as f:
+        r = f['regions']
+        for name, dtype, ndim in (('features', '<f2', 2), ('boxes', '<f4', 2), ('offsets', '<u8', 1), ('xxh3', '<u8', 1)):
+            d = r[name]
+            assert d.dtype == np.dtype(dtype) and d.ndim == ndim and d.chunks is None and d.compression is None, name
+        offsets = r['offsets'][:]
+        for a, b, hash in zip(offsets[:-1], offsets[1:], r['xxh3'][:]):
+            features, boxes = r['features'][a:b], r['boxes'][a:b]
+            assert features.view('<u2').ravel().tolist() == records[row]['features'], row
+            assert boxes.ravel().tolist() == records[row]['boxes'] and int(hash) == records[row]['xxh3'], row
+            row += 1
+assert row == len(records)
+)";
+
+TEST(StorePython, H5pyReadsRegions) {
+  MUSTER_SKIP_WITHOUT_REFERENCE_PYTHON();
+  const TemporaryFolder folder;
+  nlohmann::json list = nlohmann::json::array();
+  const auto records = sample_region_records(30, 7);
+  for (const StoreRecord& r : records) {
+    std::string bytes(reinterpret_cast<const char*>(r.regions.features.data()), r.regions.features.size() * 2);
+    bytes.append(reinterpret_cast<const char*>(r.regions.boxes.data()), r.regions.boxes.size() * 4);
+    list.push_back(
+        {{"features", r.regions.features}, {"boxes", r.regions.boxes}, {"xxh3", xxh3_64(bytes.data(), bytes.size())}});
+  }
+  write_store(folder / "s", records, 1000, 7);
+  write_text(folder / "records.json", list.dump());
+  run_reference_python(kReadRegionsWithH5py, {folder / "s", folder / "records.json"});
 }
 
 TEST(StorePython, H5dumpReadsIt) {
@@ -166,6 +203,63 @@ TEST(StorePython, WhatOthersWroteIsChecked) {
   for (const Change& change : kChanges) {
     const std::string path = folder / ("s_" + std::string(change.name));
     agree(path);
+    EXPECT_THAT(error_of([&] { Store{path}; }), HasSubstr(change.message)) << change.name;
+  }
+}
+
+constexpr Change kRegionChanges[] = {
+    {"missing", "regions/features is missing"},    {"type", "wrong type"},
+    {"flat", "regions/features is not a table"},   {"shape", "x 2 elements, not"},
+    {"elsewhere", "regions/boxes lies elsewhere"}, {"empty", "an image without regions"},
+    {"beyond", "ascending list of offsets"},       {"length", "elements, not"},
+};
+
+constexpr char kMakeRegionChanges[] = R"(
+import shutil, sys, h5py
+for name in sys.argv[2:]:
+    shutil.copytree(sys.argv[1], sys.argv[1] + '_' + name)
+    with h5py.File(sys.argv[1] + '_' + name + '/shard-00000.h5', 'r+') as f:
+        r = f['regions']
+        features, boxes, offsets = r['features'][:], r['boxes'][:], r['offsets'][:]
+        def replace(name, data):
+            del r[name]
+            r[name] = data
+        if name == 'missing': del r['features']
+        if name == 'type': replace('features', features.view('<i2'))
+        if name == 'flat': replace('features', features.ravel())
+        if name == 'shape': replace('boxes', boxes.reshape(-1, 2))
+        if name == 'elsewhere': r['more'] = boxes; del r['boxes']; r['boxes'] = r['more']
+        if name == 'empty': offsets[1] = 0; r['offsets'][:] = offsets
+        if name == 'beyond': offsets[-1] = 2**40; r['offsets'][:] = offsets
+        if name == 'length': replace('offsets', offsets[:-1])
+)";
+
+// As agree(), for a store of one shard with regions.
+void agree_with_regions(const std::string& store) {
+  const std::string path = store + "/manifest.textproto";
+  StoreManifest manifest = parse_store_manifest(read_text(path), path);
+  StoreShard& shard = *manifest.mutable_shard(0);
+  const InputFile file(store + "/shard-00000.h5");
+  shard.set_bytes(file.size());
+  std::vector<ByteRange> structure = {{0, 0}};
+  for (const ByteRange& blob : blobs_of(shard)) {
+    structure.back().end = blob.begin;
+    structure.push_back({blob.end, file.size()});
+  }
+  shard.set_structure_xxh3(xxh3_128_hex_of_ranges(file, structure));
+  write_text(path, format_store_manifest(manifest));
+}
+
+TEST(StorePython, RegionsThatOthersWroteAreChecked) {
+  MUSTER_SKIP_WITHOUT_REFERENCE_PYTHON();
+  const TemporaryFolder folder;
+  write_store(folder / "s", sample_region_records(20, 7), 1 << 20, 7);
+  std::vector<std::string> arguments = {folder / "s"};
+  for (const Change& change : kRegionChanges) arguments.emplace_back(change.name);
+  run_reference_python(kMakeRegionChanges, arguments);
+  for (const Change& change : kRegionChanges) {
+    const std::string path = folder / ("s_" + std::string(change.name));
+    agree_with_regions(path);
     EXPECT_THAT(error_of([&] { Store{path}; }), HasSubstr(change.message)) << change.name;
   }
 }

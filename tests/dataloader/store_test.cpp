@@ -39,6 +39,15 @@ void expect_equal(const Store& store, const std::vector<StoreRecord>& records) {
     for (const std::string& caption : record.captions) EXPECT_EQ(store.caption(captions++), caption);
     of_split[static_cast<size_t>(record.split)].push_back(i);
   }
+  for (int64_t i = 0; i < store.images(); ++i) {
+    const ImageRegions& regions = records[static_cast<size_t>(i)].regions;
+    ASSERT_EQ(store.region_count(i), regions.count());
+    if (!store.has_regions()) continue;
+    ImageRegions read{std::vector<uint16_t>(regions.features.size()), std::vector<float>(regions.boxes.size())};
+    store.read_regions(i, read.features.data(), read.boxes.data());
+    EXPECT_EQ(read.features, regions.features);
+    EXPECT_EQ(read.boxes, regions.boxes);
+  }
   EXPECT_EQ(store.captions(), captions);
   EXPECT_EQ(store.identities(), static_cast<int64_t>(numbers.size()));
   for (const Split split : {Split::kTrain, Split::kVal, Split::kTest}) {
@@ -57,6 +66,55 @@ TEST(Store, GivesBackWhatWasWritten) {
     expect_equal(store, records);
     store.verify();
   }
+}
+
+TEST(Store, GivesBackRegions) {
+  const TemporaryFolder folder;
+  const auto records = sample_region_records(30, 7);
+  for (const int64_t shard_bytes : {int64_t{0}, kSmallShard, int64_t{1} << 30}) {
+    const std::string path = folder / ("store" + std::to_string(shard_bytes));
+    write_store(path, records, shard_bytes, 7);
+    const Store store(path);
+    EXPECT_EQ(store.shards().size() > 1, shard_bytes <= kSmallShard);
+    EXPECT_TRUE(store.has_regions());
+    EXPECT_EQ(store.region_width(), 7);
+    EXPECT_EQ(store.region_extractor(), "an extractor");
+    expect_equal(store, records);
+    store.verify();
+  }
+}
+
+TEST(Store, LargeRegionsLieOnPages) {
+  const TemporaryFolder folder;
+  write_store(folder / "s", sample_region_records(20, 2048), 1 << 30, 2048);
+  const std::string manifest = read_text(folder / "s/manifest.textproto");
+  const size_t at = manifest.find("begin: ", manifest.find("region_features"));
+  EXPECT_EQ(std::stoul(manifest.substr(at + 7)) % 4096, 0U);
+  expect_equal(Store(folder / "s"), sample_region_records(20, 2048));
+}
+
+TEST(Store, WithoutRegionsItHasNone) {
+  const TemporaryFolder folder;
+  write_store(folder / "s", sample_records(3), kSmallShard);
+  EXPECT_THAT(read_text(folder / "s/manifest.textproto"),
+              AllOf(HasSubstr("format_version: 1\n"), testing::Not(HasSubstr("regions"))));
+  const Store store(folder / "s");
+  EXPECT_FALSE(store.has_regions());
+  EXPECT_EQ(store.region_width(), 0);
+  EXPECT_EQ(store.region_count(2), 0);
+  EXPECT_THROW(store.read_regions(0, nullptr, nullptr), std::logic_error);
+}
+
+// A writer's options and its records agree, or our own importer is wrong.
+TEST(Store, RegionsAreAllOrNone) {
+  const TemporaryFolder folder;
+  const auto records = sample_region_records(2, 7);
+  StoreWriter without(folder / "a");
+  EXPECT_THROW(without.add(records[1]), std::logic_error);
+  StoreWriter with(folder / "b", {1 << 20, 7, ""});
+  EXPECT_THROW(with.add(sample_records(1)[0]), std::logic_error);
+  StoreWriter other(folder / "c", {1 << 20, 8, ""});
+  EXPECT_THROW(other.add(records[1]), std::logic_error);
 }
 
 TEST(Store, KeepsAnImageLargerThanAShard) {
@@ -118,7 +176,16 @@ void expect_damage_found(const std::string& path, const std::vector<StoreRecord>
     const std::string verified = error_of([&] { store.verify(); });
     EXPECT_NE(verified, "") << what;
     for (int64_t i = 0; i < store.images(); ++i) {
-      error_of([&] { EXPECT_EQ(store.image_bytes(i), records[static_cast<size_t>(i)].image) << what; });
+      const StoreRecord& record = records[static_cast<size_t>(i)];
+      error_of([&] { EXPECT_EQ(store.image_bytes(i), record.image) << what; });
+      if (!store.has_regions()) continue;
+      ImageRegions read{std::vector<uint16_t>(record.regions.features.size()),
+                        std::vector<float>(record.regions.boxes.size())};
+      ASSERT_EQ(store.region_count(i), record.regions.count()) << what;
+      error_of([&] {
+        store.read_regions(i, read.features.data(), read.boxes.data());
+        EXPECT_TRUE(read.features == record.regions.features && read.boxes == record.regions.boxes) << what;
+      });
     }
   });
   EXPECT_THAT(opened, testing::Not(HasSubstr("\n")));
@@ -130,6 +197,23 @@ TEST(Store, EveryFlippedByteIsFound) {
   const auto records = sample_records(6);
   write_store(folder / "s", records, 1 << 20);
   std::mt19937 random(1);
+  for (const char* name : {"manifest.textproto", "shard-00000.h5"}) {
+    const std::string path = folder / ("s/" + std::string(name));
+    const std::vector<uint8_t> good = read_bytes(path);
+    for (size_t at = 0; at < good.size(); ++at) {
+      replace_byte(path, at, static_cast<uint8_t>(good[at] ^ (1U << random() % 8)));
+      expect_damage_found(folder / "s", records, name + std::string(" byte ") + std::to_string(at));
+      replace_byte(path, at, good[at]);
+    }
+  }
+  expect_equal(Store(folder / "s"), records);
+}
+
+TEST(Store, EveryFlippedByteIsFoundWithRegions) {
+  const TemporaryFolder folder;
+  const auto records = sample_region_records(4, 3, 2);
+  write_store(folder / "s", records, 1 << 20, 3);
+  std::mt19937 random(2);
   for (const char* name : {"manifest.textproto", "shard-00000.h5"}) {
     const std::string path = folder / ("s/" + std::string(name));
     const std::vector<uint8_t> good = read_bytes(path);
@@ -177,10 +261,10 @@ TEST(Store, NewerFormatIsRefusedByName) {
   const std::string path = folder / "s/manifest.textproto";
   std::string text = read_text(path);
   const std::string version = "format_version: 1";
-  text.replace(text.find(version), version.size(), "format_version: 2 compression { level: 3 }");
+  text.replace(text.find(version), version.size(), "format_version: 3 compression { level: 3 }");
   write_text(path, with_right_hash(text));
   EXPECT_THAT(error_of([&] { Store{folder / "s"}; }),
-              AllOf(HasSubstr("format 2"), HasSubstr("up to 1"), HasSubstr("newer muster")));
+              AllOf(HasSubstr("format 3"), HasSubstr("up to 2"), HasSubstr("newer muster")));
 }
 
 TEST(Store, ManifestsThatDoNotAddUpAreRefused) {
@@ -202,6 +286,41 @@ TEST(Store, ManifestsThatDoNotAddUpAreRefused) {
     write_text(path, with_right_hash(text));
     EXPECT_THAT(error_of([&] { Store{folder / "s"}; }), HasSubstr("do not add up")) << to;
   }
+}
+
+TEST(Store, ManifestsWithWrongRegionsAreRefused) {
+  const TemporaryFolder folder;
+  write_store(folder / "s", sample_region_records(20, 7), 1 << 20, 7);
+  const std::string path = folder / "s/manifest.textproto";
+  const std::string good = read_text(path);
+  const auto message_of = [&](const std::string& from, const std::string& to, size_t after = 0) {
+    std::string text = good;
+    const size_t at = text.find(from, after);
+    EXPECT_NE(at, std::string::npos) << from;
+    text.replace(at, from.size(), to);
+    write_text(path, with_right_hash(text));
+    return error_of([&] { Store{folder / "s"}; });
+  };
+  for (const char* width : {"width: 0", "width: -7", "width: 65537", "width: 6"})
+    EXPECT_THAT(message_of("width: 7", width), HasSubstr("do not add up")) << width;
+  const size_t features = good.find("region_features"), boxes = good.find("region_boxes");
+  for (const size_t place : {features, boxes}) {
+    EXPECT_THAT(message_of("begin: ", "begin: 9", place), HasSubstr("do not add up"));
+    EXPECT_THAT(message_of("end: ", "end: 9", place), HasSubstr("do not add up"));
+    EXPECT_THAT(message_of("begin: ", "begin: 0 # ", place), HasSubstr("do not add up"));  // over the images
+  }
+  EXPECT_THAT(message_of("format_version: 2", "format_version: 1"), HasSubstr("not a store's manifest"));
+  // As many boxes as there are, but where the features are.
+  const auto number = [&](const std::string& name, size_t after) {
+    return std::stoul(good.substr(good.find(name, after) + name.size()));
+  };
+  const size_t begin = number("begin: ", boxes), end = number("end: ", boxes), to = number("begin: ", features);
+  const std::string from = good.substr(boxes, good.find('}', boxes) - boxes);
+  const auto place = [](size_t first, size_t last) {
+    return "region_boxes {\n begin: " + std::to_string(first) + "\n end: " + std::to_string(last) + "\n";
+  };
+  EXPECT_EQ(message_of(from, place(begin, end)), "");
+  EXPECT_THAT(message_of(from, place(to, to + end - begin)), HasSubstr("do not add up"));
 }
 
 // Manifests with a right hash and wrong contents: refused, or at least harmless.

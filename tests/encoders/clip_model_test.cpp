@@ -127,7 +127,7 @@ TEST_P(AgainstNumpy, ForwardIsTheSame) {
   EXPECT_EQ(features.pairs[0].name, "global");
   EXPECT_LE(largest_difference(features.pairs[0].image, image), 1e-5);
   EXPECT_LE(largest_difference(features.pairs[0].text, text), 1e-5);
-  EXPECT_LE(largest_difference(model->encode_image(batch.images), image), 1e-5);
+  EXPECT_LE(largest_difference(model->encode_image(batch), image), 1e-5);
   EXPECT_LE(largest_difference(model->encode_text(batch.tokens), text), 1e-5);
   model->to(at::kDouble);
   const Features precise = model->forward(batch, 1);
@@ -339,7 +339,9 @@ TEST_F(ClipModel, RefusesInputsThatDoNotFit) {
   tokens[1][2] = -1;
   EXPECT_THROW(model->encode_text(tokens), ConfigError);
   EXPECT_THROW(model->encode_text(at::zeros({2, 10}, at::kLong)), ConfigError);
-  EXPECT_THROW(model->encode_image(at::zeros({2, 3, 8, 24})), ConfigError);
+  Batch wide;
+  wide.images = at::zeros({2, 3, 8, 24});
+  EXPECT_THROW(model->encode_image(wide), ConfigError);
 }
 
 TEST_F(ClipModel, ABatchWithoutRowsGivesNoFeatures) {
@@ -371,7 +373,7 @@ TEST_F(ClipModel, DropoutDoesNotDependOnHowTheBatchIsCut) {
   moved.position = batch.position + 1;
   EXPECT_GT(largest_difference(model->forward(moved, 5).pairs[0].text, whole.pairs[0].text), 0.01);
   model->eval();
-  EXPECT_TRUE(at::equal(model->forward(batch, 5).pairs[0].image, model->encode_image(batch.images)));
+  EXPECT_TRUE(at::equal(model->forward(batch, 5).pairs[0].image, model->encode_image(batch)));
   EXPECT_TRUE(at::equal(model->forward(batch, 5).pairs[0].text, model->encode_text(batch.tokens)));
 }
 
@@ -432,7 +434,7 @@ TEST_F(ClipModel, ImageTokensAreOfTheKeptPatchesAlone) {
   const Batch batch = make_batch(2, config);
   const at::Tensor all = at::arange(12).expand({2, 12});
   const at::Tensor feature = model->image_tokens(batch, all, 1).select(1, 0);
-  EXPECT_LE(largest_difference(feature, model->encode_image(batch.images)), 1e-5);
+  EXPECT_LE(largest_difference(feature, model->encode_image(batch)), 1e-5);
 
   const at::Tensor kept = at::tensor(std::vector<int64_t>{3, 8, 0, 11, 2, 4}).view({2, 3});
   const at::Tensor tokens = model->image_tokens(batch, kept, 1);

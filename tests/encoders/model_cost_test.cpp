@@ -18,6 +18,7 @@
 #include "tests/support/counted_flop.h"
 #include "trainer/encoders/autocast.h"
 #include "trainer/encoders/model.h"
+#include "trainer/encoders/region_config.h"
 
 namespace muster {
 namespace {
@@ -60,11 +61,29 @@ Batch make_batch(const ModelConfig& config, int64_t rows, int64_t tokens) {
   return batch;
 }
 
+ModelConfig of_regions(bool shared) {
+  ModelConfig config;
+  RegionModelConfig& regions = *config.mutable_regions();
+  regions.set_width(16);
+  regions.set_layers(2);
+  regions.set_hidden(20);
+  regions.set_joint_hidden(12);
+  regions.set_shared_joint(shared);
+  regions.set_text_positions(12);
+  config.mutable_text()->set_context(10);
+  config.mutable_text()->set_vocabulary(40);
+  config.mutable_text()->set_width(12);
+  config.mutable_text()->set_layers(2);
+  config.mutable_text()->set_heads(3);
+  config.set_joint_width(8);
+  return resolve_model(config);
+}
+
 TEST(ModelCost, ParametersAreThoseOfTheModel) {
   ModelConfig mini;
   mini.set_preset(ModelConfig::MINI);
-  for (const ModelConfig& config :
-       {resolve_model(mini), small(ModelConfig::GELU), selecting(small(ModelConfig::GELU))}) {
+  for (const ModelConfig& config : {resolve_model(mini), small(ModelConfig::GELU), selecting(small(ModelConfig::GELU)),
+                                    of_regions(false), of_regions(true)}) {
     const std::vector<ParameterSize> sizes = parameter_sizes(config);
     const auto model = make_model(config, 1);
     const auto parameters = model->named_parameters();
@@ -103,6 +122,28 @@ TEST(ModelCost, AgreesWithOpenClipsProfile) {
     EXPECT_NEAR(text, profile.text, 0.002 * profile.text) << name;
     EXPECT_NEAR(image + text, profile.both, 0.002 * profile.both) << name;
   }
+}
+
+TEST(ModelCost, FlopOfRegionsAndWordsAreThoseOfTheProductsThatAreMade) {
+  const int64_t rows = 3, tokens = 10;
+  const ModelConfig config = of_regions(false);
+  const auto model = make_model(config, 1);
+  at::Generator generator = at::detail::createCPUGenerator(1);
+  Batch batch;
+  batch.region_counts = at::full({rows}, 36, at::kLong);
+  batch.regions = at::randn({rows * 36, 16}, generator).to(at::kHalf);
+  batch.boxes = at::randn({rows * 36, 5}, generator);
+  batch.tokens = at::randint(1, 40, {rows, tokens}, generator, at::kLong);
+  batch.position = at::arange(rows, at::kLong);
+  const TowerFlop image = region_flop(config), text = word_flop(config, tokens);
+  // The token of the whole is one row for all images.
+  const double whole = 2 * (16 * (16 + 5) + 16 * 16);
+  CountedFlop counted;
+  const Features features = model->forward(batch, 1);
+  EXPECT_DOUBLE_EQ(counted.take(), rows * (image.forward + text.forward) + whole);
+  at::Tensor sum = features.pairs[0].image.sum() + features.pairs[0].text.sum();
+  (sum + features.pairs[1].image.sum() + features.pairs[1].text.sum()).backward();
+  EXPECT_DOUBLE_EQ(counted.take(), rows * (image.backward + text.backward) + 2 * whole - 2 * 16 * (16 + 5));
 }
 
 TEST(ModelCost, FlopAreThoseOfTheProductsThatAreMade) {

@@ -66,7 +66,7 @@ class PlainModel : public Model {
     features.text_tokens = at::embedding(table_, batch.tokens.narrow(1, 0, used));
     return {features, [features] { return features; }};
   }
-  at::Tensor encode_image(const at::Tensor& images) override { return images; }
+  at::Tensor encode_image(const Batch& batch) override { return batch.images; }
   at::Tensor encode_text(const at::Tensor& tokens) override { return tokens; }
   at::Tensor text_tokens(const Batch& batch, uint64_t, bool) override { return batch.tokens; }
   at::Tensor image_tokens(const Batch& batch, const at::Tensor& kept, uint64_t) override {

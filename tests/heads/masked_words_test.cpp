@@ -46,7 +46,7 @@ class TableModel : public Model {
     places_ = register_parameter("places", at::randn({kContext, kWidth}, generator, at::kDouble));
   }
   ForwardPass begin_forward(const Batch&, uint64_t, const TokenRequest&) override { return {}; }
-  at::Tensor encode_image(const at::Tensor& images) override { return images; }
+  at::Tensor encode_image(const Batch& batch) override { return batch.images; }
   at::Tensor encode_text(const at::Tensor& tokens) override { return tokens; }
   at::Tensor text_tokens(const Batch& batch, uint64_t, bool padding) override {
     const int64_t used = padding ? kContext : batch.tokens.argmax(1).max().item<int64_t>() + 1;

@@ -27,11 +27,11 @@ struct SetBatch {
   at::Tensor words;
   SetSizes sizes;
   at::Tensor identity;
-  Alignment alignment;
+  AlignmentConfig alignment;
 };
 
 // Ragged: 1 to 5 regions and 0 to 7 words a sample; some samples are of one image, and some rows are zero.
-SetBatch make_sets(int64_t size, int64_t width, int64_t images, const Alignment& alignment, uint64_t seed) {
+SetBatch make_sets(int64_t size, int64_t width, int64_t images, const AlignmentConfig& alignment, uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   const auto draw = [&](int64_t low, int64_t high) {
     const at::Tensor drawn = at::randint(low, high + 1, {size}, generator, at::kLong);
@@ -78,14 +78,15 @@ at::Tensor scores_of(const at::Tensor& regions, const at::Tensor& words, const S
   const at::Tensor word = is_word.view({1, 1, a.size(2), a.size(3)});
   const at::Tensor count = is_word.sum(1).to(at::kDouble);
   at::Tensor scores = at::zeros({a.size(0), a.size(2)}, at::kDouble);
-  if (batch.alignment.over_regions) {
+  const AlignmentConfig::Mode mode = batch.alignment.mode();
+  if (mode != AlignmentConfig::MWSR) {
     const at::Tensor best = std::get<0>(a.masked_fill(region.logical_not(), -kInfinity).max(1));
     const at::Tensor sum = best.masked_fill(is_word.unsqueeze(0).logical_not(), 0).sum(2);
-    scores = scores + (batch.alignment.mean_over_words ? sum / count.clamp_min(1) : sum);
+    scores = scores + (mode == AlignmentConfig::MRAVGW ? sum / count.clamp_min(1) : sum);
   }
-  if (batch.alignment.over_words) {
+  if (mode == AlignmentConfig::MWSR || mode == AlignmentConfig::SYMM) {
     at::Tensor best = std::get<0>(a.masked_fill(word.logical_not(), -1e3).max(3));
-    if (batch.alignment.floor_at_zero) best = at::where((count < count.max()).view({1, 1, -1}), at::relu(best), best);
+    if (batch.alignment.floor_at_zero()) best = at::where((count < count.max()).view({1, 1, -1}), at::relu(best), best);
     const at::Tensor none = (count == 0).view({1, 1, -1}).logical_or(is_region.unsqueeze(2).logical_not());
     scores = scores + best.masked_fill(none, 0).sum(1);
   }
@@ -135,25 +136,28 @@ Slice slice_sets(const SetBatch& batch, const std::vector<int64_t>& rows, int ra
   Slice slice;
   int64_t first = 0;
   for (size_t r = 0; r < rows.size(); ++r) {
-    const FeatureSets sets{{part(batch.sizes.image, first, rows[r]), part(batch.sizes.text, first, rows[r])},
-                           batch.alignment};
+    const SetSizes sets{part(batch.sizes.image, first, rows[r]), part(batch.sizes.text, first, rows[r])};
     if (static_cast<int>(r) == rank) {
       slice.labels.identity = batch.identity.narrow(0, first, rows[r]);
-      slice.features.pairs.push_back({"global",
-                                      batch.regions.narrow(0, sum(slice.regions), sum(sets.sizes.image)).to(dtype),
-                                      batch.words.narrow(0, sum(slice.words), sum(sets.sizes.text)).to(dtype), sets});
+      slice.features.pairs.push_back({"global", batch.regions.narrow(0, sum(slice.regions), sum(sets.image)).to(dtype),
+                                      batch.words.narrow(0, sum(slice.words), sum(sets.text)).to(dtype), sets});
     }
-    slice.regions.push_back(sum(sets.sizes.image));
-    slice.words.push_back(sum(sets.sizes.text));
+    slice.regions.push_back(sum(sets.image));
+    slice.words.push_back(sum(sets.text));
     first += rows[r];
   }
   return slice;
 }
 
+Objective with_alignment(Objective config, const SetBatch& batch) {
+  *config.mutable_alignment() = batch.alignment;
+  return config;
+}
+
 Errors errors_of(const Objective& config, const SetBatch& batch, const Answer& expected,
                  const std::vector<int64_t>& rows, at::ScalarType dtype, const TileShape& shape,
                  Communicator& communicator) {
-  LossObjective objective(config, shape);
+  LossObjective objective(with_alignment(config, batch), shape);
   objective.set_log_scale(kLogScale);
   const Slice own = slice_sets(batch, rows, communicator.rank(), dtype);
   const LossResult result = objective.evaluate(own.features, own.labels, {}, communicator);
@@ -185,20 +189,21 @@ const std::vector<std::string>& set_objectives() {
       "term { info_nce { positives: IDENTITY temperature: 0.5 } }",
       "logit_bias { init: -3 } term { info_nce {} } term { weight: 0.5 sdm {} } term { triplet { exclude: PAIR } } "
       "term { triplet { margin: 0.4 } } term { weight: 0.2 siglip {} } term { nt_xent {} } term { weight: 0.3 tal { "
-      "temperature: 0.3 } } term { triplet { negatives: SOFT } }",
+      "temperature: 0.3 } } term { weight: 0.2 tal { temperature: 0.3 negatives: HARDEST } } term { triplet { "
+      "negatives: "
+      "SOFT } }",
   };
   return all;
 }
 
-std::vector<Alignment> alignments() {
-  Alignment words_over_regions, regions_over_words, both, mean, floored;
-  regions_over_words.over_regions = false;
-  regions_over_words.over_words = true;
-  both.over_words = true;
-  mean.mean_over_words = true;
-  floored = both;
-  floored.floor_at_zero = true;
-  return {words_over_regions, regions_over_words, both, mean, floored};
+std::vector<AlignmentConfig> alignments() {
+  std::vector<AlignmentConfig> all(5);
+  all[1].set_mode(AlignmentConfig::MWSR);
+  all[2].set_mode(AlignmentConfig::SYMM);
+  all[3].set_mode(AlignmentConfig::MRAVGW);
+  all[4].set_mode(AlignmentConfig::SYMM);
+  all[4].set_floor_at_zero(true);
+  return all;
 }
 
 struct Case {
@@ -239,7 +244,7 @@ void expect_exact(const SetBatch& exact, const Case& tested, const TileShape& sh
 
 TEST_P(SetExactness, EqualsTheWholeBatchWithRaggedTiles) {
   uint64_t seed = 1;
-  for (const Alignment& alignment : alignments()) {
+  for (const AlignmentConfig& alignment : alignments()) {
     for (const int64_t size : {1, 2, 3, 7, 33}) {
       expect_exact(make_sets(size, 12, (size + 1) / 2, alignment, ++seed), GetParam(), TileShape{5, 6, 2, 3});
     }
@@ -261,21 +266,21 @@ INSTANTIATE_TEST_SUITE_P(Ranks, SetExactness,
 
 double value_of(const Objective& config, const SetBatch& batch) {
   LocalCommunicator local;
-  LossObjective objective(config);
+  LossObjective objective(with_alignment(config, batch));
   objective.set_log_scale(kLogScale);
   const Slice own = slice_sets(batch, {batch.identity.size(0)}, 0, at::kDouble);
   return objective.evaluate(own.features, own.labels, {}, local).value;
 }
 
 TEST(Sets, GradientsAreFiniteDifferences) {
-  for (const Alignment& alignment : alignments()) {
+  for (const AlignmentConfig& alignment : alignments()) {
     const SetBatch batch = make_sets(9, 6, 6, alignment, 5);
     for (const std::string& text : set_objectives()) {
       Objective config = parse_objective(text);
       // A term with a part that counts as a constant has another slope than its gradient.
       for (Term& term : *config.mutable_term()) term.set_weight(term.has_tal() ? 0 : term.weight());
       LocalCommunicator local;
-      LossObjective objective(config);
+      LossObjective objective(with_alignment(config, batch));
       objective.set_log_scale(kLogScale);
       const Slice own = slice_sets(batch, {9}, 0, at::kDouble);
       const LossResult result = objective.evaluate(own.features, own.labels, {}, local);

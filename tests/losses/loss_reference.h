@@ -162,7 +162,9 @@ inline at::Tensor tal(const at::Tensor& s, const at::Tensor& positive, const Tal
   const at::Tensor a = at::softmax(s.masked_fill(positive.logical_not(), -kInfinity) / tau, 1).detach();
   const at::Tensor has_negatives = positive.logical_not().any(1, true);
   const at::Tensor negatives = s.masked_fill(positive.logical_and(has_negatives), -kInfinity);
-  const at::Tensor hinge = at::relu(config.margin() - (a * s).sum(1) + tau * at::logsumexp(negatives / tau, {1}));
+  const at::Tensor negative =
+      config.negatives() == Tal::HARDEST ? negatives.amax(1) : tau * at::logsumexp(negatives / tau, {1});
+  const at::Tensor hinge = at::relu(config.margin() - (a * s).sum(1) + negative);
   return hinge * has_negatives.squeeze(1);
 }
 
@@ -421,6 +423,8 @@ inline const std::vector<std::string>& objectives() {
         "term { tal {} }",
         "term { tal { margin: 0.3 temperature: 0.05 reduction: MEAN } }",
         "term { pair: 'local' tal { temperature: 0.02 } }",
+        "term { tal { margin: 0.2 temperature: 0.02 negatives: HARDEST } }",
+        "term { tal { margin: 0.3 temperature: 0.05 negatives: HARDEST reduction: MEAN } }",
         // Beside another term, as of a batch of one it has nothing but rounding to compare.
         "logit_bias { init: -3.25 } term { siglip { temperature: 1 } } term { weight: 5 cyclic {} }",
         "logit_bias { init: -3.25 } term { siglip { temperature: 1 } } term { weight: 5 cyclic { in_modal: 0 "

@@ -106,7 +106,7 @@ Truth whole_batch(bool padding, Batch batch) {
   for (const auto& buffer : truth.model->named_buffers()) truth.buffers.emplace_back(buffer.key(), buffer.value());
   truth.model->eval();
   const at::NoGradGuard no_graph;
-  truth.images = truth.model->encode_image(batch.images);
+  truth.images = truth.model->encode_image(batch);
   truth.texts = truth.model->encode_text(batch.tokens);
   return truth;
 }
@@ -146,7 +146,9 @@ void expect_exact(bool padding, int64_t batch_rows, Communicator& communicator, 
   }
   model->eval();
   const at::NoGradGuard no_graph;
-  EXPECT_LE(relative_error(model->encode_image(batch.images.to(dtype)), truth.images, 1e-3), bound) << where;
+  Batch in_dtype = batch;
+  in_dtype.images = batch.images.to(dtype);
+  EXPECT_LE(relative_error(model->encode_image(in_dtype), truth.images, 1e-3), bound) << where;
   EXPECT_LE(relative_error(model->encode_text(batch.tokens), truth.texts, 1e-3), bound) << where;
 }
 

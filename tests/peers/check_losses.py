@@ -1,9 +1,9 @@
 """Recomputes what `muster loss` wrote, from the published formulas, in NumPy and float64.
 
-usage: check_losses.py FEATURES OUTPUT KIND TEMPERATURE|scale
+usage: check_losses.py FEATURES OUTPUT KIND TEMPERATURE|scale [MODE]
 
-KIND is one of those below (margin 0.2, or 0.1 for tal; identities excluded; a self-target of 0.4). Values are compared exactly, gradients by
-central differences in random directions. Ends with an error if anything differs.
+KIND is one of those below (margin 0.2, or 0.1 for tal; trl is tal with its hardest negatives; identities excluded; a self-target of 0.4). Values are compared exactly, gradients by
+central differences in random directions. MODE is that of objective.alignment, where samples have sets of rows. Ends with an error if anything differs.
 """
 import sys
 
@@ -48,8 +48,28 @@ def tal(s, y, tau, alpha):
     return np.maximum(0, 0.1 - (alpha * s).sum(axis=1) + s.max() + tau * np.log(negatives))
 
 
+def trl(s, y, alpha):
+    return np.maximum(0, 0.2 - (alpha * s).sum(axis=1) + np.where(y, -np.inf, s).max(axis=1))
+
+
+def aligned(regions, words, region_sizes, word_sizes, mode):
+    """Scores of all pairs of sets, one at a time."""
+    images = np.split(unit(regions), np.cumsum(region_sizes)[:-1])
+    captions = np.split(unit(words), np.cumsum(word_sizes)[:-1])
+    scores = np.zeros((len(images), len(captions)))
+    for i, image in enumerate(images):
+        for j, caption in enumerate(captions):
+            if len(caption) == 0:
+                continue
+            a = image @ caption.T
+            over_regions, over_words = a.max(axis=0), a.max(axis=1)
+            scores[i, j] = {"MRSW": over_regions.sum(), "MWSR": over_words.sum(), "MRAVGW": over_regions.mean(),
+                            "SYMM": over_regions.sum() + over_words.sum()}[mode]
+    return scores
+
+
 class Batch:
-    def __init__(self, inputs, kind, temperature):
+    def __init__(self, inputs, kind, temperature, mode=None):
         self.image, self.text = inputs["image"], inputs["text"]
         assert self.image.dtype == np.float64
         self.same = inputs["identity"][:, None] == inputs["identity"][None, :]
@@ -57,17 +77,22 @@ class Batch:
         self.log_scale = float(inputs["log_scale"]) if temperature == "scale" else -np.log(float(temperature))
         self.bias = float(inputs.get("logit_bias", 0))
         self.kind = kind
+        self.mode, self.sizes = mode, (inputs.get("image_sizes"), inputs.get("text_sizes"))
         # Constants to the gradient: those of the given point.
-        s = unit(self.image) @ unit(self.text).T
+        s = self.scores(self.image, self.text)
         tau = np.exp(-self.log_scale)
         self.alphas = [None] * 2
-        if "tal" in kind:
+        if kind.startswith(("tal", "trl")):
             self.alphas = [tal_weights(s, self.same, tau), tal_weights(s.T, self.same, tau)]
         if "self" in kind:
             self.alphas = [np.exp(log_softmax(s / tau)), np.exp(log_softmax(s.T / tau))]
 
-    def anchors(self, raw, other, y, alpha, scale, bias):
-        s = unit(raw) @ unit(other).T
+    def scores(self, image, text):
+        if self.mode:
+            return aligned(image, text, *self.sizes, self.mode)
+        return unit(image) @ unit(text).T
+
+    def anchors(self, raw, other, s, y, alpha, scale, bias):
         kind = self.kind
         positives = y if kind.endswith("_identity") else np.eye(len(y), dtype=bool)
         if "self" in kind:
@@ -89,6 +114,8 @@ class Batch:
             return reverse_kl(raw @ unit(other).T, y / np.linalg.norm(y, axis=1, keepdims=True))
         if kind.startswith("tal"):
             return tal(s, y, 1 / scale, alpha)
+        if kind.startswith("trl"):
+            return trl(s, y, alpha)
         if kind.startswith("triplet_soft"):  # of 3
             soft = np.log([np.exp(row[~same] * scale).sum() / 3 for row, same in zip(s, y)]) / scale
             return np.maximum(0, 0.2 - np.diag(s) + soft)
@@ -97,16 +124,17 @@ class Batch:
 
     def loss(self, image, text, log_scale, bias):
         scale = np.exp(log_scale)
-        losses = (self.anchors(image, text, self.same, self.alphas[0], scale, bias)
-                  + self.anchors(text, image, self.same.T, self.alphas[1], scale, bias))
+        s = self.scores(image, text)
+        losses = (self.anchors(image, text, s, self.same, self.alphas[0], scale, bias)
+                  + self.anchors(text, image, s.T, self.same.T, self.alphas[1], scale, bias))
         total = (self.weight * losses).sum()
         return total if self.kind.endswith("_sum") else total / self.weight.sum()
 
 
 def main():
-    features, output, kind, temperature = sys.argv[1:]
+    features, output, kind, temperature, *mode = sys.argv[1:]
     inputs, outputs = load_file(features), load_file(output)
-    batch = Batch(inputs, kind, temperature)
+    batch = Batch(inputs, kind, temperature, *mode)
     at = (batch.image, batch.text, batch.log_scale, batch.bias)
     value = batch.loss(*at)
     assert abs(outputs["loss"] - value) <= 1e-12 * max(1, abs(value)), (outputs["loss"], value)

@@ -34,7 +34,7 @@ class SmallMemory : public Model {
               return finish();
             }};
   }
-  at::Tensor encode_image(const at::Tensor& images) override { return inner_->encode_image(images); }
+  at::Tensor encode_image(const Batch& batch) override { return inner_->encode_image(batch); }
   at::Tensor encode_text(const at::Tensor& tokens) override { return inner_->encode_text(tokens); }
   at::Tensor text_tokens(const Batch& batch, uint64_t seed, bool padding) override {
     return inner_->text_tokens(batch, seed, padding);

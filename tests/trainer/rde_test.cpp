@@ -142,7 +142,7 @@ TEST(Rde, LossesGradientsAndScoresAreThoseOfThePublicCode) {
     }
     model->eval();
     const at::NoGradGuard no_graph;
-    const at::Tensor scores = at::matmul(model->encode_text(batch.tokens), model->encode_image(batch.images).t());
+    const at::Tensor scores = at::matmul(model->encode_text(batch.tokens), model->encode_image(batch).t());
     EXPECT_NEAR(scores[0][0].item<double>(), run.scores[0], 1e-9);
     EXPECT_NEAR(scores[1][3].item<double>(), run.scores[1], 1e-9);
     EXPECT_NEAR(scores[-1][2].item<double>(), run.scores[2], 1e-9);

@@ -25,7 +25,7 @@ class TwoPairs : public Model {
 
   ForwardPass begin_forward(const Batch& batch, uint64_t seed, const TokenRequest& tokens) override {
     if (at_once_) {
-      const at::Tensor image = inner_->encode_image(batch.images), text = inner_->encode_text(batch.tokens);
+      const at::Tensor image = inner_->encode_image(batch), text = inner_->encode_text(batch.tokens);
       const Features features{
           {{"global", image, text}, {"local", at::flip(image, {1}), at::flip(text, {1})}}, {}, {}, {}};
       ForwardPass pass{features, [features] { return features; }};
@@ -44,7 +44,7 @@ class TwoPairs : public Model {
     return pass;
   }
 
-  at::Tensor encode_image(const at::Tensor& images) override { return inner_->encode_image(images); }
+  at::Tensor encode_image(const Batch& batch) override { return inner_->encode_image(batch); }
   at::Tensor encode_text(const at::Tensor& tokens) override { return inner_->encode_text(tokens); }
   at::Tensor text_tokens(const Batch& batch, uint64_t seed, bool padding) override {
     return inner_->text_tokens(batch, seed, padding);

@@ -2,6 +2,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/rand.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <fmt/format.h>
@@ -27,6 +28,8 @@
 #include "trainer/commands/stopwatch.h"
 #include "trainer/device.h"
 #include "trainer/device_memory.h"
+#include "trainer/encoders/model_config.h"
+#include "trainer/encoders/model_cost.h"
 #include "trainer/head_cost.h"
 #include "trainer/head_start.h"
 #include "trainer/heads/head_losses.h"
@@ -66,7 +69,14 @@ Batch draw_batch(const ModelConfig& model, int64_t rows, int64_t used, int rank)
   at::Generator generator = at::detail::createCPUGenerator(static_cast<uint64_t>(rank));
   const int64_t context = model.text().context(), end = model.text().vocabulary() - 1;
   Batch batch;
-  batch.images = at::randn({rows, 3, model.image().height_pixels(), model.image().width_pixels()}, generator);
+  if (has_sets(model)) {
+    const int64_t regions = rows * kUsualRegions;
+    batch.regions = at::rand({regions, model.regions().width()}, generator).to(at::kHalf);
+    batch.boxes = at::rand({regions, kBoxNumbers}, generator);
+    batch.region_counts = at::full({rows}, kUsualRegions, at::kLong);
+  } else {
+    batch.images = at::randn({rows, 3, model.image().height_pixels(), model.image().width_pixels()}, generator);
+  }
   batch.tokens = at::randint(1, end - 1, {rows, context}, generator, at::kLong);
   batch.tokens.select(1, 0).fill_(end - 1);
   batch.tokens.narrow(1, used - 1, context - used + 1).zero_();

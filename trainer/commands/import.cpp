@@ -16,7 +16,9 @@
 #include "dataloader/importers/class_sets.h"
 #include "dataloader/importers/csv.h"
 #include "dataloader/importers/jsonl.h"
+#include "dataloader/importers/karpathy.h"
 #include "dataloader/importers/person_sets.h"
+#include "dataloader/importers/region_source.h"
 #include "dataloader/importers/webdataset.h"
 #include "launch/error.h"
 #include "launch/log.h"
@@ -47,7 +49,7 @@ struct Arguments {
   uint64_t seed = 0;
 };
 
-void print_report(const ImportReport& report, double seconds, const std::string& out) {
+void print_report(const ImportReport& report, double seconds, const std::string& out, const char* how) {
   fmt::print("{:<8}{:>12}{:>12}{:>12}\n", "split", "images", "captions", "identities");
   int64_t images = 0;
   for (const Split split : {Split::kTrain, Split::kVal, Split::kTest}) {
@@ -56,7 +58,7 @@ void print_report(const ImportReport& report, double seconds, const std::string&
     fmt::print("{:<8}{:>12}{:>12}{:>12}\n", split_name(split), with_commas(counts.images), with_commas(counts.captions),
                with_commas(counts.identities));
   }
-  fmt::print("{}: {} images, each decoded once, in {:.1f} s\n", out, with_commas(images), seconds);
+  fmt::print("{}: {} images, each {} once, in {:.1f} s\n", out, with_commas(images), how, seconds);
   if (report.rows_checked_before > 0) {
     fmt::print("continued: {} rows were decoded before the last import was stopped\n",
                with_commas(report.rows_checked_before));
@@ -105,6 +107,7 @@ ImportRanks ranks_of(Communicator& communicator) {
 void run_import(ImportList list, const Arguments& arguments, Process& process) {
   const auto begun = Clock::now();
   if (arguments.holdout > 0) hold_out_identities(list, arguments.holdout, arguments.seed);
+  const char* how = list.has_images ? "decoded" : "looked at";
   const PublishedCounts* published = arguments.holdout > 0 ? nullptr : list.published;
   list.published = published;
   const std::unique_ptr<Communicator> communicator = make_communicator(process, CommConfig());
@@ -126,7 +129,7 @@ void run_import(ImportList list, const Arguments& arguments, Process& process) {
     report = import_list(std::move(list), arguments.out, options, ranks_of(*communicator));
   }
   if (process.rank() != 0) return;
-  print_report(report, std::chrono::duration<double>(Clock::now() - begun).count(), arguments.out);
+  print_report(report, std::chrono::duration<double>(Clock::now() - begun).count(), arguments.out, how);
   for (const std::string& warning : report.warnings) log_warning(warning);
   print_complaints(report);
   if (published != nullptr) compare_with_published(report, *published);
@@ -186,6 +189,55 @@ void add_csv(CLI::App& import, Process& process) {
   csv.arguments->list.add_table(*csv.command);
 }
 
+// What `import regions` takes besides.
+struct RegionArguments {
+  std::string captions, images, kind, extractor;
+  RegionOptions options;
+};
+
+ImportList read_regions(const std::string& path, const RegionArguments& arguments) {
+  const bool is_scan = arguments.kind == "scan", is_npz = arguments.kind == "npz";
+  if (is_scan && !(arguments.captions.empty() && arguments.images.empty() && arguments.options.sizes.empty())) {
+    throw ConfigError("--format scan has its captions beside its features; leave --captions, --images and --sizes out");
+  }
+  if (!is_scan && arguments.captions.empty()) {
+    throw ConfigError("--format " + arguments.kind + " needs --captions, a list such as dataset_coco.json");
+  }
+  if (!is_npz && !arguments.options.sizes.empty()) throw ConfigError("--sizes belongs to --format npz; leave it out");
+  ImportList list = is_scan ? read_scan_regions(path, arguments.options)
+                            : read_karpathy(arguments.captions, is_npz ? RegionIds::kNumber : RegionIds::kName);
+  if (!is_scan) {
+    list.has_images = !arguments.images.empty();
+    if (list.has_images) list.root = arguments.images;
+    std::vector<std::string> items;
+    for (const ImportRow& row : list.rows) {
+      if (row.refusal.empty()) items.push_back(row.region_item);
+    }
+    list.regions =
+        is_npz ? open_npz_regions(path, items, arguments.options) : open_tsv_regions(path, arguments.options);
+  }
+  list.region_extractor = arguments.extractor;
+  return list;
+}
+
+void add_regions(CLI::App& import, Process& process) {
+  const auto given = std::make_shared<RegionArguments>();
+  Format regions(import, process, "regions", "Features of regions: npz folders, bottom-up attention's TSV, SCAN's .npy",
+                 [given](const Arguments& arguments) { return read_regions(arguments.paths.front(), *given); });
+  regions.path("PATH", "The folder (npz: of bu_att and bu_box; scan: of train_ims.npy ...), or the TSV");
+  regions.command->add_option("--format", given->kind, "npz, tsv or scan; see dataloader/README.md")
+      ->required()
+      ->check(CLI::IsMember({"npz", "tsv", "scan"}));
+  regions.command->add_option("--captions", given->captions,
+                              "Karpathy's list: dataset_coco.json, dataset_flickr30k.json");
+  regions.command->add_option("--images", given->images, "Folder of the pictures, to be kept with their regions");
+  regions.command->add_option("--sizes", given->options.sizes,
+                              "COCO's annotation files, for the sizes of pictures that are not there (npz)");
+  regions.command->add_option("--regions", given->options.count, "Refuse images with another number of regions")
+      ->check(CLI::Range(1, 1024));
+  regions.command->add_option("--extractor", given->extractor, "What found the regions, for the store's manifest");
+}
+
 }  // namespace
 
 void add_import_command(CLI::App& app, Process& process) {
@@ -202,6 +254,7 @@ void add_import_command(CLI::App& app, Process& process) {
   tars.command->add_option("TAR", tars.arguments->paths, "Tar files; 'x-{0000..0099}.tar' stands for a hundred")
       ->required();
   tars.split();
+  add_regions(*import, process);
   for (const PersonSet& set : person_sets()) {
     Format format(*import, process, set.command, fmt::format("{}: {} and imgs/", set.published.name, set.lists.front()),
                   [&set](const Arguments& arguments) {

@@ -61,6 +61,13 @@ void print_sizes(const Store& store) {
   fmt::print("  image height         {}\n", range_of(heights));
   fmt::print("  image file, bytes    {}\n", range_of(bytes));
   fmt::print("  images an identity   {}\n", range_of(per_identity));
+  if (store.has_regions()) {
+    std::vector<int64_t> regions;
+    for (int64_t image = 0; image < store.images(); ++image) regions.push_back(store.region_count(image));
+    fmt::print("  regions an image     {}\n", range_of(regions));
+    fmt::print("regions of {} numbers each, found by: {}\n", with_commas(store.region_width()),
+               store.region_extractor().empty() ? "not said" : printable(store.region_extractor()));
+  }
   fmt::print("captions an image\n");
   constexpr size_t kRows = 12;
   size_t row = 0;
@@ -106,8 +113,8 @@ void verify(const Store& store) {
   const auto begun = std::chrono::steady_clock::now();
   store.verify();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
-  fmt::print("\nverified: the bytes of all {} images match their hashes ({:.1f} s)\n", with_commas(store.images()),
-             seconds);
+  fmt::print("\nverified: the bytes of all {} images{} match their hashes ({:.1f} s)\n", with_commas(store.images()),
+             store.has_regions() ? " and their regions" : "", seconds);
 }
 
 struct Arguments {

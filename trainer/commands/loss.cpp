@@ -8,8 +8,6 @@
 #include <limits>
 #include <memory>
 #include <numeric>
-#include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -21,8 +19,10 @@
 #include "launch/error.h"
 #include "launch/process.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/loss_inputs.h"
 #include "trainer/commands/output_file.h"
 #include "trainer/commands/run_setup.h"
+#include "trainer/feature_rows.h"
 #include "trainer/losses/objective.h"
 
 namespace muster {
@@ -47,119 +47,6 @@ Objective read_objective(const std::string& path) {
   return config.objective();
 }
 
-// The whole batch, as the file holds it.
-struct LossInputs {
-  std::vector<FeaturePair> pairs;  // in the order of the file
-  at::Tensor identity;
-  at::Tensor weight;  // undefined: none
-  std::optional<double> log_scale;
-  std::optional<double> logit_bias;
-
-  int64_t rows() const { return identity.size(0); }
-};
-
-constexpr char kInputs[] =
-    "image, text, identity and perhaps weight, log_scale, logit_bias; image.NAME and text.NAME of further pairs";
-
-std::string shape_of(const at::Tensor& tensor) {
-  return fmt::format("{} [{}]", c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ", "));
-}
-
-const at::Tensor* find(const NamedTensors& tensors, const std::string& name) {
-  for (const auto& [other, tensor] : tensors) {
-    if (other == name) return &tensor;
-  }
-  return nullptr;
-}
-
-std::optional<double> read_number(const NamedTensors& tensors, const std::string& name, const std::string& path) {
-  const at::Tensor* tensor = find(tensors, name);
-  if (tensor == nullptr) return std::nullopt;
-  if (tensor->numel() != 1 || !tensor->is_floating_point() || !std::isfinite(tensor->item<double>())) {
-    throw DataError(
-        fmt::format("{}: '{}' is {}; give one finite floating-point number", path, name, shape_of(*tensor)));
-  }
-  return tensor->item<double>();
-}
-
-// The pair "global" is image and text, any other image.NAME and text.NAME.
-std::string pair_suffix(const std::string& pair) {
-  return pair == "global" ? "" : "." + pair;
-}
-
-bool starts_with(const std::string& text, const std::string& start) {
-  return text.compare(0, start.size(), start) == 0;
-}
-
-void check_names(const NamedTensors& tensors, const std::string& path) {
-  const std::set<std::string> known = {"image", "text", "identity", "weight", "log_scale", "logit_bias"};
-  for (const auto& [name, tensor] : tensors) {
-    if (known.count(name) > 0) continue;
-    const bool is_pair = starts_with(name, "image.") || starts_with(name, "text.");
-    const std::string pair = is_pair ? name.substr(name.find('.') + 1) : "";
-    if (!is_pair || pair.empty() || pair == "global") {
-      throw DataError(fmt::format("{}: '{}' is not an input; give {}", path, name, kInputs));
-    }
-    find_tensor(tensors, (name[0] == 'i' ? "text." : "image.") + pair, path);
-  }
-}
-
-FeaturePair read_pair(const NamedTensors& tensors, const std::string& pair, const std::string& path) {
-  const std::string suffix = pair_suffix(pair);
-  const at::Tensor image = find_tensor(tensors, "image" + suffix, path);
-  const at::Tensor text = find_tensor(tensors, "text" + suffix, path);
-  const at::ScalarType dtype = image.scalar_type();
-  if (image.dim() != 2 || image.numel() == 0 || (dtype != at::kFloat && dtype != at::kDouble)) {
-    throw DataError(fmt::format("{}: 'image{}' is {}; give float32 or float64 [B, d], B and d at least 1", path, suffix,
-                                shape_of(image)));
-  }
-  if (text.sizes() != image.sizes() || text.scalar_type() != dtype) {
-    throw DataError(fmt::format("{}: 'text{}' is {}; give it the shape and dtype of 'image{}', {}", path, suffix,
-                                shape_of(text), suffix, shape_of(image)));
-  }
-  return {pair, image, text};
-}
-
-std::vector<FeaturePair> read_pairs(const NamedTensors& tensors, const std::string& path) {
-  std::vector<FeaturePair> pairs;
-  for (const auto& [name, tensor] : tensors) {
-    if (name == "image") pairs.push_back(read_pair(tensors, "global", path));
-    if (starts_with(name, "image.")) pairs.push_back(read_pair(tensors, name.substr(6), path));
-  }
-  if (pairs.empty()) throw DataError(fmt::format("{}: there is no 'image'; give {}", path, kInputs));
-  const at::Tensor& first = pairs.front().image;
-  for (const FeaturePair& pair : pairs) {
-    if (pair.image.size(0) == first.size(0) && pair.image.scalar_type() == first.scalar_type()) continue;
-    throw DataError(fmt::format("{}: 'image{}' is {}, 'image{}' {}; give all pairs the same rows and dtype", path,
-                                pair_suffix(pair.name), shape_of(pair.image), pair_suffix(pairs.front().name),
-                                shape_of(first)));
-  }
-  return pairs;
-}
-
-LossInputs read_inputs(const std::string& path) {
-  const NamedTensors tensors = read_safetensors(path);
-  check_names(tensors, path);
-  LossInputs inputs;
-  inputs.pairs = read_pairs(tensors, path);
-  inputs.identity = find_tensor(tensors, "identity", path);
-  const int64_t rows = inputs.pairs.front().image.size(0);
-  if (inputs.identity.scalar_type() != at::kLong || inputs.identity.dim() != 1 || inputs.identity.size(0) != rows) {
-    throw DataError(fmt::format("{}: 'identity' is {}; give int64 [{}], one for each row of 'image'", path,
-                                shape_of(inputs.identity), rows));
-  }
-  if (const at::Tensor* weight = find(tensors, "weight")) {
-    if (!weight->is_floating_point() || weight->dim() != 1 || weight->size(0) != rows) {
-      throw DataError(fmt::format("{}: 'weight' is {}; give float32 or float64 [{}], one for each row of 'image'", path,
-                                  shape_of(*weight), rows));
-    }
-    inputs.weight = weight->to(at::kDouble);
-  }
-  inputs.log_scale = read_number(tensors, "log_scale", path);
-  inputs.logit_bias = read_number(tensors, "logit_bias", path);
-  return inputs;
-}
-
 void set_parameters(LossObjective& objective, const LossInputs& inputs, const std::string& path) {
   if (inputs.log_scale) objective.set_log_scale(*inputs.log_scale);
   if (!inputs.logit_bias) return;
@@ -178,16 +65,16 @@ at::Tensor gather(const at::Tensor& local, const std::vector<int64_t>& rows, Com
 
 // The outputs of the whole batch, the same on every rank.
 NamedTensors evaluate(LossObjective& objective, const LossInputs& inputs, Communicator& communicator) {
-  const std::vector<int64_t> rows = split_rows(inputs.rows(), communicator.size());
-  const int64_t count = rows[static_cast<size_t>(communicator.rank())];
-  const int64_t first = std::accumulate(rows.begin(), rows.begin() + communicator.rank(), int64_t{0});
-  Features features;
-  for (const FeaturePair& pair : inputs.pairs) {
-    features.pairs.push_back({pair.name, pair.image.narrow(0, first, count), pair.text.narrow(0, first, count)});
+  std::vector<RowRange> slices;  // of the ranks
+  for (const int64_t count : split_rows(inputs.samples(), communicator.size())) {
+    slices.push_back({slices.empty() ? 0 : slices.back().begin + slices.back().size, count});
   }
+  const RowRange own = slices[static_cast<size_t>(communicator.rank())];
+  Features features;
+  for (const FeaturePair& pair : inputs.pairs) features.pairs.push_back(part_of(pair, own));
   Labels labels;
-  labels.identity = inputs.identity.narrow(0, first, count);
-  if (inputs.weight.defined()) labels.weight = inputs.weight.narrow(0, first, count);
+  labels.identity = inputs.identity.narrow(0, own.begin, own.size);
+  if (inputs.weight.defined()) labels.weight = inputs.weight.narrow(0, own.begin, own.size);
   const Progress ramps_over{0, std::numeric_limits<double>::infinity()};
   const LossResult result = objective.evaluate(features, labels, ramps_over, communicator);
 
@@ -195,9 +82,16 @@ NamedTensors evaluate(LossObjective& objective, const LossInputs& inputs, Commun
   NamedTensors outputs = {{"loss", number(result.value)}};
   for (size_t i = 0; i < result.terms.size(); ++i)
     outputs.emplace_back(fmt::format("loss.{}", i), number(result.terms[i]));
-  for (const FeaturePair& pair : result.gradient.pairs) {
-    outputs.emplace_back("grad.image" + pair_suffix(pair.name), gather(pair.image, rows, communicator));
-    outputs.emplace_back("grad.text" + pair_suffix(pair.name), gather(pair.text, rows, communicator));
+  for (size_t i = 0; i < inputs.pairs.size(); ++i) {
+    const FeaturePair& pair = inputs.pairs[i];
+    std::vector<int64_t> images, texts;
+    for (const RowRange slice : slices) {
+      images.push_back(image_rows(pair, slice).size);
+      texts.push_back(text_rows(pair, slice).size);
+    }
+    const FeaturePair& gradient = result.gradient.pairs[i];
+    outputs.emplace_back("grad.image" + pair_suffix(pair.name), gather(gradient.image, images, communicator));
+    outputs.emplace_back("grad.text" + pair_suffix(pair.name), gather(gradient.text, texts, communicator));
   }
   for (size_t i = 0; i < result.parameter_grads.size(); ++i) {
     const std::string name = objective.parameters()[i].first;  // objective.log_scale
@@ -209,7 +103,7 @@ NamedTensors evaluate(LossObjective& objective, const LossInputs& inputs, Commun
 
 void print_summary(const LossObjective& objective, const LossInputs& inputs, const NamedTensors& outputs, int ranks) {
   const at::Tensor& image = inputs.pairs.front().image;
-  fmt::print("{} pairs of width {} in {}, {} rank{}, scale {:.6g}", image.size(0), image.size(1),
+  fmt::print("{} pairs of width {} in {}, {} rank{}, scale {:.6g}", inputs.samples(), image.size(1),
              c10::toString(image.scalar_type()), ranks, ranks == 1 ? "" : "s", objective.logit_scale());
   if (objective.uses_logit_bias()) fmt::print(", bias {:.6g}", objective.logit_bias());
   fmt::print("\n{:<16} {:.9g}\n", "loss", outputs[0].second.item<double>());
@@ -223,7 +117,7 @@ void loss(const LossArguments& arguments, Process& process) {
   check_output_file("--out", arguments.out, {arguments.config, arguments.features});
   LossObjective objective(read_objective(arguments.config));
   start_computing(process, arguments.threads);
-  const LossInputs inputs = read_inputs(arguments.features);
+  const LossInputs inputs = read_loss_inputs(arguments.features);
   set_parameters(objective, inputs, arguments.features);
   const std::unique_ptr<Communicator> communicator = make_communicator(process, CommConfig());
   const NamedTensors outputs = evaluate(objective, inputs, *communicator);
@@ -250,7 +144,8 @@ void add_loss_command(CLI::App& app, Process& process) {
       ->add_option(
           "--features", arguments->features,
           "safetensors with image, text [B, d] float32 or float64 (raw rows), identity [B] int64; perhaps weight [B], "
-          "log_scale, logit_bias, and image.NAME, text.NAME of further pairs of features")
+          "log_scale, logit_bias; image_sizes, text_sizes [B] int64 where a sample has several rows (regions, words); "
+          "and image.NAME, text.NAME of further pairs of features")
       ->required();
   command
       ->add_option(

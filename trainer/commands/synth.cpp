@@ -13,6 +13,7 @@
 #include "dataloader/synth/ceiling.h"
 #include "dataloader/synth/jsonl_folder.h"
 #include "dataloader/synth/synth.h"
+#include "dataloader/synth/things_scene.h"
 #include "launch/error.h"
 #include "launch/process.h"
 #include "trainer/commands/commands.h"
@@ -28,17 +29,20 @@ struct Arguments {
   std::string out, jsonl;
   int threads = 0;
   bool ceiling = false;
+  int64_t region_width = 0;
 };
 
-void print_report(const synth::Set& set, double seconds, const std::string& out) {
+// Of people or scenes.
+template <typename Set>
+void print_report(const Set& set, int captions, double seconds, const std::string& out) {
   std::array<int64_t, 3> identities{};
   for (int64_t i = 0; i < set.options().identities; ++i) ++identities[static_cast<size_t>(set.split(i))];
   fmt::print("{:<8}{:>12}{:>12}{:>12}\n", "split", "images", "captions", "identities");
   for (const Split split : {Split::kTrain, Split::kVal, Split::kTest}) {
     const int64_t count = identities[static_cast<size_t>(split)];
     const int64_t images = count * set.options().views;
-    fmt::print("{:<8}{:>12}{:>12}{:>12}\n", split_name(split), with_commas(images),
-               with_commas(images * synth::kCaptionsPerImage), with_commas(count));
+    fmt::print("{:<8}{:>12}{:>12}{:>12}\n", split_name(split), with_commas(images), with_commas(images * captions),
+               with_commas(count));
   }
   fmt::print("{}: {} images, drawn in {:.1f} s\n", out, with_commas(set.images()), seconds);
   std::fflush(stdout);
@@ -52,10 +56,10 @@ void print_ceiling(const synth::Set& set) {
       with_commas(ceiling.gallery), with_commas(ceiling.queries), ceiling.oracle, ceiling.histogram, ceiling.chance);
 }
 
-void run_synth(const Arguments& arguments) {
+template <typename Set>
+void write_set(const Set& set, const StoreWriter::Options& options, int captions, const Arguments& arguments) {
   const auto begun = std::chrono::steady_clock::now();
-  const synth::Set set(arguments.set);
-  StoreWriter store(arguments.out);
+  StoreWriter store(arguments.out, options);
   std::unique_ptr<synth::JsonlFolder> folder;
   if (!arguments.jsonl.empty()) folder = std::make_unique<synth::JsonlFolder>(arguments.jsonl);
   {
@@ -70,8 +74,22 @@ void run_synth(const Arguments& arguments) {
   }
   store.finish();
   if (folder) folder->finish();
-  print_report(set, std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count(), arguments.out);
-  if (arguments.ceiling) print_ceiling(set);
+  print_report(set, captions, std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count(),
+               arguments.out);
+}
+
+void run_synth(const Arguments& arguments) {
+  if (arguments.region_width == 0) {
+    const synth::Set set(arguments.set);
+    write_set(set, {}, synth::kCaptionsPerImage, arguments);
+    if (arguments.ceiling) print_ceiling(set);
+    return;
+  }
+  if (arguments.ceiling) throw ConfigError("--ceiling is for people, not for the scenes of --regions; leave one out");
+  StoreWriter::Options options;
+  options.region_width = arguments.region_width;
+  options.region_extractor = "muster synth --regions";
+  write_set(synth::SceneSet(arguments.set, arguments.region_width), options, synth::kCaptionsPerScene, arguments);
 }
 
 }  // namespace
@@ -90,6 +108,10 @@ void add_synth_command(CLI::App& app, Process& process) {
   command->add_option("--height", set.height, "Of the pictures, in pixels [128]");
   command->add_option("--val-fraction", set.val_fraction, "Share of the people for validation [0.1]");
   command->add_option("--test-fraction", set.test_fraction, "Share of the people for the test [0.2]");
+  command
+      ->add_option("--regions", arguments->region_width,
+                   "Scenes of things in place of people, --views 1, with regions of so many numbers each")
+      ->check(CLI::Range(1, 65536));
   command->add_option("--jsonl", arguments->jsonl, "Also write the pictures and manifest.jsonl into this folder");
   command->add_flag("--ceiling", arguments->ceiling,
                     "Also print the R@1 of an attribute oracle, of colour histograms and of chance on the test people");

@@ -16,7 +16,7 @@ namespace {
 
 struct TokenizeArguments {
   std::string tokenizer = "clip";
-  std::string merges;
+  std::string merges, vocabulary;
   int64_t context = 77;
 };
 
@@ -39,6 +39,14 @@ bool next_caption(std::string& caption, int64_t line) {
 
 void tokenize(const TokenizeArguments& arguments) {
   TokenizerConfig config;
+  const bool pieces = arguments.tokenizer == "wordpiece";
+  if (pieces == arguments.vocabulary.empty()) {
+    throw ConfigError(pieces ? "--tokenizer wordpiece needs --vocab: give BERT's vocab.txt"
+                             : "--vocab is for --tokenizer wordpiece: give that, or leave it out");
+  }
+  if (pieces && !arguments.merges.empty()) throw ConfigError("--merges is for --tokenizer clip: leave it out");
+  if (pieces) config.set_kind(TokenizerConfig::WORDPIECE);
+  if (pieces) config.set_vocabulary(arguments.vocabulary);
   if (!arguments.merges.empty()) config.set_merges(arguments.merges);
   const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(config);
   std::vector<int64_t> ids(static_cast<size_t>(arguments.context));
@@ -59,11 +67,12 @@ void add_tokenize_command(CLI::App& app, Process& process) {
   CLI::App* command = app.add_subcommand(
       "tokenize", "Print each caption of standard input as one JSON line: start token, ids, end token, zeros");
   const auto arguments = std::make_shared<TokenizeArguments>();
-  command->add_option("--tokenizer", arguments->tokenizer, "clip")
-      ->check(CLI::IsMember({"clip"}))
+  command->add_option("--tokenizer", arguments->tokenizer, "clip, or wordpiece (BERT's, lower-cased)")
+      ->check(CLI::IsMember({"clip", "wordpiece"}))
       ->capture_default_str();
   command->add_option("--merges", arguments->merges,
                       "CLIP's merges, plain or gzip (default: those beside the program)");
+  command->add_option("--vocab", arguments->vocabulary, "wordpiece: BERT's vocab.txt");
   command->add_option("--context", arguments->context, "Ids per line")
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();

@@ -31,6 +31,7 @@ class Bert : public torch::nn::Module {
   // model's first blocks. Uses dropout layers from first_layer. ConfigError: L or an id out of range.
   at::Tensor forward(const at::Tensor& tokens, const DropoutKey& dropout, uint32_t first_layer) const;
   uint32_t dropout_layers() const { return 1 + blocks_->dropout_layers(); }
+  int64_t layers() const { return blocks_->layers(); }
   const at::Tensor& token_embedding() const { return token_embedding_; }
 
   // Values of a published file: transformers' BertModel, with or without "bert." in front of its names, as

@@ -4,7 +4,6 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <map>
@@ -14,10 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include "launch/error.h"
 #include "trainer/encoders/clip_towers.h"
-#include "trainer/encoders/model.h"
-#include "trainer/encoders/model_cost.h"
+#include "trainer/encoders/made_models.h"
 #include "trainer/encoders/token_selection.h"
 
 namespace muster {
@@ -87,9 +84,9 @@ class ClipModel : public Model {
     return pass;
   }
 
-  at::Tensor encode_image(const at::Tensor& images) override {
-    if (!selection_) return image_features(images, {});
-    const SelectedTokens selected = select_patches(images, {});
+  at::Tensor encode_image(const Batch& batch) override {
+    if (!selection_) return image_features(batch.images, {});
+    const SelectedTokens selected = select_patches(batch.images, {});
     return both(selected.feature, selection_->image->forward(selected.tokens, selected.counts));
   }
   at::Tensor encode_text(const at::Tensor& tokens) override {
@@ -192,22 +189,9 @@ class ClipModel : public Model {
   std::shared_ptr<Selection> selection_;  // null: one pair of features
 };
 
-// A layer is taken at a time: without this a model that cannot fit would fill the machine first.
-void check_memory(const ModelConfig& config) {
-  const double weights = 4e-9 * static_cast<double>(count_parameters(config));
-  const double memory =
-      1e-9 * static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
-  if (weights <= memory) return;
-  throw ConfigError(
-      fmt::format("model: its {:.4g} parameters take {:.4g} GB, this machine has {:.4g} GB of memory; give "
-                  "smaller widths or fewer layers",
-                  static_cast<double>(count_parameters(config)), weights, memory));
-}
-
 }  // namespace
 
-std::shared_ptr<Model> make_model(const ModelConfig& config, uint64_t seed) {
-  check_memory(config);
+std::shared_ptr<Model> make_clip_model(const ModelConfig& config, uint64_t seed) {
   return std::make_shared<ClipModel>(config, seed);
 }
 

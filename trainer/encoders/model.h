@@ -49,13 +49,17 @@ class Model : public torch::nn::Module {
     return begin_forward(batch, seed, tokens).finish();
   }
 
-  // One tower alone, for evaluation: images [b,3,H,W] -> [b,e]; tokens [b,L] int64 on the CPU -> [b,e], e as
-  // embedding_width() says. Of a model with one pair of features that is the pair's; of one with several, rows whose
-  // cosine is the mean of the pairs' cosines. No dropout.
-  // Here and above, images may lie on the CPU or on the model's device, all else of a batch lies on the CPU; what comes
-  // back is on the model's device.
-  virtual at::Tensor encode_image(const at::Tensor& images) = 0;
+  // One tower alone, for evaluation: a batch's images (or regions; nothing else of it is looked at) -> [b,e]; tokens
+  // [b,L] int64 on the CPU -> [b,e], e as embedding_width() says. Of a model with one pair of features with a row a
+  // sample that is the pair's; of one with several such pairs, rows whose cosine is the mean of the pairs' cosines. No
+  // dropout.
+  // Here and above, images and regions may lie on the CPU or on the model's device, all else of a batch lies on the
+  // CPU; what comes back is on the model's device.
+  virtual at::Tensor encode_image(const Batch& batch) = 0;
   virtual at::Tensor encode_text(const at::Tensor& tokens) = 0;
+  // The same and what the pair with sets of rows has, of a model that has one (has_sets()).
+  virtual SetOutputs encode_image_sets(const Batch& batch);
+  virtual SetOutputs encode_text_sets(const at::Tensor& tokens);
 
   // The text tower's output for each token, in the joint space, with a graph if grad mode is on: [b, T, d], T reaching
   // to the batch's last end token or, with `padding`, of all L. A pass of its own over batch.tokens, with dropout masks

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "launch/error.h"
@@ -133,10 +135,58 @@ void check_selection(const ModelConfig& model, Checks& checks) {
                              selection.ratio()));
 }
 
+void check_dropout(const ModelConfig& model, Checks& checks) {
+  checks.require(model.dropout() >= 0 && model.dropout() < 1,
+                 fmt::format("model.dropout is {}, must be at least 0 and below 1", model.dropout()));
+}
+
+// All fields with their defaults, so that the resolved config shows them.
+ModelConfig resolve_regions(const ModelConfig& config) {
+  ModelConfig resolved = config;
+  RegionModelConfig& regions = *resolved.mutable_regions();
+  regions.set_width(regions.width());
+  regions.set_layers(regions.layers());
+  regions.set_heads(regions.heads());
+  regions.set_hidden(regions.hidden());
+  regions.set_joint_layers(regions.joint_layers());
+  regions.set_joint_heads(regions.joint_heads());
+  regions.set_joint_hidden(regions.joint_hidden());
+  regions.set_text_positions(regions.text_positions());
+  Checks checks;
+  const auto size = [&](const char* field, int value, int least, int most) {
+    checks.size(std::string("regions.") + field, true, value, least, most);
+  };
+  size("width", regions.width(), 1, kMaxWidth);
+  size("layers", regions.layers(), 0, kMaxLayers);
+  size("heads", regions.heads(), 1, kMaxWidth);
+  size("hidden", regions.hidden(), 1, kMaxWidth);
+  size("joint_layers", regions.joint_layers(), 0, kMaxLayers);
+  size("joint_heads", regions.joint_heads(), 1, kMaxWidth);
+  size("joint_hidden", regions.joint_hidden(), 1, kMaxWidth);
+  size("text_hidden", regions.text_hidden(), 0, kMaxWidth);
+  size("text_positions", regions.text_positions(), std::max(2, resolved.text().context()), kMaxContext);
+  checks.divides("regions.heads", regions.heads(), "regions.width", regions.width());
+  checks.divides("regions.joint_heads", regions.joint_heads(), "joint_width", resolved.joint_width());
+  check_text(resolved.text(), checks);
+  checks.size("joint_width", resolved.has_joint_width(), resolved.joint_width(), 1, kMaxWidth);
+  check_dropout(resolved, checks);
+  const std::pair<bool, const char*> others[] = {{config.preset() != ModelConfig::CUSTOM, "preset"},
+                                                 {config.image().ByteSizeLong() > 0, "image"},
+                                                 {config.has_activation(), "activation"},
+                                                 {selects_tokens(config), "token_selection"}};
+  for (const auto& [given, field] : others) {
+    checks.require(!given, fmt::format("model.{} is of CLIP's towers, which model.regions takes the place of: leave "
+                                       "one of the two out",
+                                       field));
+  }
+  checks.raise();
+  return resolved;
+}
+
 }  // namespace
 
 int64_t pair_width(const ModelConfig& config, const std::string& pair) {
-  if (pair == "global") return config.joint_width();
+  if (pair == "global" || (pair == kSetPair && has_sets(config))) return config.joint_width();
   return pair == "selected" ? config.token_selection().width() : 0;
 }
 
@@ -145,16 +195,19 @@ int64_t embedding_width(const ModelConfig& config) {
 }
 
 ModelConfig resolve_model(const ModelConfig& config) {
+  if (has_sets(config)) return resolve_regions(config);
   ModelConfig resolved = preset_sizes(config.preset());
   resolved.MergeFrom(config);
   Checks checks;
+  checks.require(
+      config.regions().width() == 0,
+      fmt::format("model.regions.width is {}, must be 0 (no regions) or more", config.regions().width()));
   check_image(resolved.image(), checks);
   check_text(resolved.text(), checks);
   checks.size("joint_width", resolved.has_joint_width(), resolved.joint_width(), 1, kMaxWidth);
   checks.require(resolved.has_activation(), "model.activation is missing: GELU or QUICK_GELU (or set model.preset)");
   check_selection(resolved, checks);
-  checks.require(resolved.dropout() >= 0 && resolved.dropout() < 1,
-                 fmt::format("model.dropout is {}, must be at least 0 and below 1", resolved.dropout()));
+  check_dropout(resolved, checks);
   checks.raise();
   return resolved;
 }

@@ -16,6 +16,12 @@ inline bool selects_tokens(const ModelConfig& config) {
   return config.token_selection().width() > 0;
 }
 
+// Whether it is a model of regions, which gives a pair with sets of rows, and that pair's name.
+inline bool has_sets(const ModelConfig& config) {
+  return config.regions().width() > 0;
+}
+inline constexpr char kSetPair[] = "alignment";
+
 // Of its parameters' names.
 inline constexpr char kSelectionPrefix[] = "selection.";
 

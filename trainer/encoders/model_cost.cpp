@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "trainer/encoders/model_config.h"
+#include "trainer/encoders/region_config.h"
 #include "trainer/encoders/token_selection.h"
 
 namespace muster {
@@ -153,6 +154,7 @@ int64_t count_multiplied(const ModelConfig& config) {
 }  // namespace
 
 std::vector<ParameterSize> parameter_sizes(const ModelConfig& config) {
+  if (has_sets(config)) return region_parameter_sizes(config);
   SizeList sizes;
   const int64_t joint = config.joint_width();
   const Tower image = image_tower(config), text = text_tower(config, config.text().context());
@@ -196,6 +198,7 @@ TowerFlop selection_flop(const ModelConfig& config, int64_t tokens) {
 }
 
 TowerFlop image_flop(const ModelConfig& config, TowerTokens leaving) {
+  if (has_sets(config)) return region_flop(config);
   const Tower tower = image_tower(config);
   return leaving == TowerTokens::kAll ? all_tokens_flop(tower, config.joint_width())
                                       : tower_flop(tower, config.joint_width());
@@ -214,6 +217,7 @@ TowerFlop image_tokens_flop(const ModelConfig& config, int64_t kept) {
 }
 
 TowerFlop text_flop(const ModelConfig& config, int64_t tokens, TowerTokens leaving) {
+  if (has_sets(config)) return word_flop(config, tokens);
   if (leaving == TowerTokens::kFeature) return tower_flop(text_tower(config, tokens), config.joint_width());
   const TextConfig& text = config.text();
   return all_tokens_flop({tokens, text.width(), text.layers(), text.heads(), 0}, config.joint_width());
@@ -226,6 +230,7 @@ int64_t count_patches(const ModelConfig& config) {
 
 int64_t activation_bytes(const ModelConfig& config, int64_t rows, int64_t tokens, bool bf16, TowerTokens texts,
                          TowerTokens images) {
+  if (has_sets(config)) return region_activation_bytes(config, rows, tokens, bf16);
   // GELU keeps what goes into it and what comes out; x * sigmoid(x) keeps the sigmoid as well.
   const int64_t mlp_kept = config.activation() == ModelConfig::GELU ? 2 : 3;
   const Bytes bytes{bf16 ? kHalf : kFloat, mlp_kept, config.dropout() > 0};

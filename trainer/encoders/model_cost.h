@@ -18,6 +18,11 @@
 
 namespace muster {
 
+// Of a model of regions: what an image is counted with, as a config does not say; and the numbers of a region's box, as
+// Batch::boxes has them.
+constexpr int64_t kUsualRegions = 36;
+constexpr int64_t kBoxNumbers = 5;
+
 struct ParameterSize {
   std::string name;
   int64_t count = 0;  // of numbers

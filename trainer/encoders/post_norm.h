@@ -47,6 +47,7 @@ class PostNormBlocks : public torch::nn::Module {
 
   at::Tensor forward(at::Tensor x, const at::Tensor& seen, const DropoutKey& dropout, uint32_t first_layer) const;
   uint32_t dropout_layers() const { return static_cast<uint32_t>(3 * blocks_.size()); }
+  int64_t layers() const { return static_cast<int64_t>(blocks_.size()); }
 
  private:
   std::vector<std::shared_ptr<PostNormBlock>> blocks_;

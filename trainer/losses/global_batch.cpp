@@ -141,7 +141,7 @@ std::vector<double> sum_shares(const std::vector<double>& shares, bool finite, C
 GatheringTexts start_texts(const FeaturePair& pair, const std::vector<int64_t>& rows, Communicator& communicator) {
   const at::Tensor text = pair.text.contiguous();
   if (!pair.sets) return {GatheringRows(text, rows, communicator, "loss.text"), {}};
-  const std::vector<int64_t>& own = pair.sets->sizes.text;
+  const std::vector<int64_t>& own = pair.sets->text;
   const at::Tensor mine = at::empty({static_cast<int64_t>(own.size())}, at::kLong);
   std::copy(own.begin(), own.end(), mine.data_ptr<int64_t>());
   const at::Tensor all = gather_rows(mine, rows, communicator, "loss.words");

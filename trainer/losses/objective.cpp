@@ -37,6 +37,14 @@ void check_scale(const LogitScale& scale, Checks& checks) {
   }
 }
 
+void check_alignment(const AlignmentConfig& config, Checks& checks) {
+  const bool over_words = config.mode() == AlignmentConfig::MWSR || config.mode() == AlignmentConfig::SYMM;
+  if (!config.floor_at_zero() || over_words) return;
+  checks.add(fmt::format(
+      "objective.alignment.floor_at_zero is of the best words of regions, of which mode {} has none; leave it out",
+      AlignmentConfig::Mode_Name(config.mode())));
+}
+
 // Checks the whole objective and returns what its terms are.
 std::vector<LossTerm> describe_terms(const Objective& config, Checks& checks) {
   if (config.term().empty()) {
@@ -50,6 +58,7 @@ std::vector<LossTerm> describe_terms(const Objective& config, Checks& checks) {
   }
   if (!any_weight) checks.add("objective has only terms of weight 0: give one of them a weight");
   check_scale(config.logit_scale(), checks);
+  check_alignment(config.alignment(), checks);
   checks.require(std::isfinite(config.logit_bias().init()), "objective.logit_bias.init", config.logit_bias().init(),
                  "a finite number");
   return terms;
@@ -98,9 +107,9 @@ void check_texts(const Features& texts, const Labels& labels, at::Device device)
     if (pair.text.dim() != 2 || pair.text.size(1) == 0) broken("text is not [b, d]");
     if (pair.text.scalar_type() != dtype) broken("features differ in dtype");
     if (pair.text.device() != device) broken("features are not on " + device.str());
-    const int64_t rows = pair.sets ? static_cast<int64_t>(pair.sets->sizes.text.size()) : pair.text.size(0);
+    const int64_t rows = pair.sets ? static_cast<int64_t>(pair.sets->text.size()) : pair.text.size(0);
     if (labels.identity.size(0) != rows) broken("identity and features differ in rows");
-    if (pair.sets && sum_of(pair.sets->sizes.text) != pair.text.size(0)) broken("sets and text differ in rows");
+    if (pair.sets && sum_of(pair.sets->text) != pair.text.size(0)) broken("sets and text differ in rows");
     if (pair.sets && !device.is_cpu()) broken("sets are not on the CPU");
   }
 }
@@ -110,8 +119,8 @@ void check_images(const Features& local) {
     if (!pair.image.defined()) broken("undefined tensor");
     if (pair.sets) {
       if (pair.image.dim() != 2 || pair.image.size(1) != pair.text.size(1)) broken("image is not [n, d]");
-      if (pair.sets->sizes.image.size() != pair.sets->sizes.text.size()) broken("sets differ in samples");
-      if (sum_of(pair.sets->sizes.image) != pair.image.size(0)) broken("sets and image differ in rows");
+      if (pair.sets->image.size() != pair.sets->text.size()) broken("sets differ in samples");
+      if (sum_of(pair.sets->image) != pair.image.size(0)) broken("sets and image differ in rows");
     } else if (pair.image.sizes() != pair.text.sizes()) {
       broken("image and text are not both [b, d]");
     }
@@ -121,6 +130,15 @@ void check_images(const Features& local) {
 }
 
 }  // namespace
+
+Alignment make_alignment(const AlignmentConfig& config) {
+  Alignment alignment;
+  alignment.over_regions = config.mode() != AlignmentConfig::MWSR;
+  alignment.over_words = config.mode() == AlignmentConfig::MWSR || config.mode() == AlignmentConfig::SYMM;
+  alignment.mean_over_words = config.mode() == AlignmentConfig::MRAVGW;
+  alignment.floor_at_zero = config.floor_at_zero();
+  return alignment;
+}
 
 std::vector<std::string> find_problems(const Objective& config) {
   Checks checks;
@@ -279,9 +297,10 @@ class LossObjective::Impl {
     }
     const at::Tensor image = features.image.contiguous();
     const PairResult pairs =
-        features.sets ? evaluate_sets<T>(image, columns, *features.sets, column_sizes, global, losses, weights, shape_,
-                                         communicator)
-                      : evaluate_pairs<T>(image, columns, global, losses, weights, shape_, device_, communicator);
+        features.sets
+            ? evaluate_sets<T>(image, columns, {features.sets->image, column_sizes},
+                               make_alignment(config_.alignment()), global, losses, weights, shape_, communicator)
+            : evaluate_pairs<T>(image, columns, global, losses, weights, shape_, device_, communicator);
     result.gradient.pairs[pair.pair].image = pairs.d_image;
     result.gradient.pairs[pair.pair].text = pairs.d_text;
     for (size_t i = 0; i < losses.size(); ++i) {

@@ -37,6 +37,9 @@ struct LossResult {
 // What is impossible in an objective, whatever the model: one line each, naming the field ("objective.term[0].weight").
 std::vector<std::string> find_problems(const Objective& config);
 
+// As the config says it.
+Alignment make_alignment(const AlignmentConfig& config);
+
 class LossObjective {
  public:
   // ConfigError with all of find_problems().

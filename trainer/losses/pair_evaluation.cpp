@@ -222,17 +222,17 @@ PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& columns, Gl
 }
 
 template <typename T>
-PairResult evaluate_sets(const at::Tensor& image, const at::Tensor& columns, const FeatureSets& sets,
-                         const std::vector<int64_t>& column_sizes, GlobalBatch& global, const PairLosses<T>& losses,
+PairResult evaluate_sets(const at::Tensor& image, const at::Tensor& columns, const SetSizes& sizes,
+                         const Alignment& alignment, GlobalBatch& global, const PairLosses<T>& losses,
                          const std::vector<double>& weights, const TileShape& shape, Communicator& communicator) {
   ColumnRows rows;
-  auto size = column_sizes.begin();
+  auto size = sizes.text.begin();
   for (const int64_t captions : global.rows) {
     rows.of_rank.push_back(std::accumulate(size, size + captions, int64_t{0}));
     size += captions;
   }
-  rows.first = std::accumulate(column_sizes.begin(), column_sizes.begin() + global.batch.offset, int64_t{0});
-  AlignmentEngine<T> engine(image, columns, {sets.sizes.image, column_sizes}, sets.alignment, shape);
+  rows.first = std::accumulate(sizes.text.begin(), sizes.text.begin() + global.batch.offset, int64_t{0});
+  AlignmentEngine<T> engine(image, columns, sizes, alignment, shape);
   return evaluate_with(engine, image, columns, rows, global, losses, weights, shape, communicator);
 }
 
@@ -241,11 +241,11 @@ template PairResult evaluate_pairs(const at::Tensor&, const at::Tensor&, GlobalB
 template PairResult evaluate_pairs(const at::Tensor&, const at::Tensor&, GlobalBatch&, const PairLosses<double>&,
                                    const std::vector<double>&, const TileShape&, const LossDevice&, Communicator&);
 
-template PairResult evaluate_sets(const at::Tensor&, const at::Tensor&, const FeatureSets&, const std::vector<int64_t>&,
-                                  GlobalBatch&, const PairLosses<float>&, const std::vector<double>&, const TileShape&,
+template PairResult evaluate_sets(const at::Tensor&, const at::Tensor&, const SetSizes&, const Alignment&, GlobalBatch&,
+                                  const PairLosses<float>&, const std::vector<double>&, const TileShape&,
                                   Communicator&);
-template PairResult evaluate_sets(const at::Tensor&, const at::Tensor&, const FeatureSets&, const std::vector<int64_t>&,
-                                  GlobalBatch&, const PairLosses<double>&, const std::vector<double>&, const TileShape&,
+template PairResult evaluate_sets(const at::Tensor&, const at::Tensor&, const SetSizes&, const Alignment&, GlobalBatch&,
+                                  const PairLosses<double>&, const std::vector<double>&, const TileShape&,
                                   Communicator&);
 
 }  // namespace muster

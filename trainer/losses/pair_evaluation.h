@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
-#include "trainer/features.h"
+#include "trainer/alignment.h"
 #include "trainer/losses/global_batch.h"
 #include "trainer/losses/pair_loss.h"
 #include "trainer/losses/tile_device.h"
@@ -32,12 +32,12 @@ PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& columns, Gl
                           const PairLosses<T>& losses, const std::vector<double>& weights, const TileShape& shape,
                           const LossDevice& device, Communicator& communicator);
 
-// The same of sets: image [sum of sets.sizes.image, d] and columns [words of all ranks, d], whose captions have
-// column_sizes [B] words; captions of a rank lie one after another. On the CPU. Losses that need lengths of rows are
+// The same of sets: image [sum of sizes.image, d], this rank's, and columns [sum of sizes.text, d], the words of all
+// ranks' captions, in rank order. On the CPU. Losses that need lengths of rows are
 // not for sets (std::logic_error).
 template <typename T>
-PairResult evaluate_sets(const at::Tensor& image, const at::Tensor& columns, const FeatureSets& sets,
-                         const std::vector<int64_t>& column_sizes, GlobalBatch& global, const PairLosses<T>& losses,
+PairResult evaluate_sets(const at::Tensor& image, const at::Tensor& columns, const SetSizes& sizes,
+                         const Alignment& alignment, GlobalBatch& global, const PairLosses<T>& losses,
                          const std::vector<double>& weights, const TileShape& shape, Communicator& communicator);
 
 }  // namespace muster

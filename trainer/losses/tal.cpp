@@ -7,6 +7,10 @@
 // are identities. An anchor without negatives has no loss. With b the softmax of s / tau over the negatives, an active
 // anchor's gradient is b on negatives and -a on positives. Published code forms exp(s / tau) and clamps it; here the
 // maximum of each softmax is taken out first.
+//
+// With negatives HARDEST it is that code's compute_TRL_per: max over the negatives in place of the logarithm. That is
+// the same softmax at a temperature so low that only the largest cosine is left in it; equally hard negatives share the
+// gradient. Published code takes 0 for an anchor whose negatives all have cosines below 0, which is not done here.
 #include <cmath>
 
 #include "trainer/losses/hinge.h"
@@ -18,10 +22,14 @@
 namespace muster {
 namespace {
 
+// 1 / temperature of the maximum: no difference of two cosines is too small for it, none of two floats too large.
+constexpr double kHardest = 1e30;
+
 // One anchor's two softmaxes: exp(scale * (s - max)) * factor.
 template <typename T>
 struct Anchor {
-  T scale;
+  T positive_scale;
+  T negative_scale;
   int32_t code;
   T positive_max;
   T negative_max;
@@ -62,12 +70,13 @@ MUSTER_INLINE FoldedRow<T> fold_row_of(const T* __restrict s, int64_t n, const A
 #pragma omp simd reduction(+ : row_positive, row_moment, row_negative)
   for (int64_t j = 0; j < n; ++j) {
     const bool positive = codes[j] == r.code;
-    const T u = r.scale * (s[j] - (positive ? r.positive_max : r.negative_max));
+    const T scale = positive ? r.positive_scale : r.negative_scale;
+    const T u = scale * (s[j] - (positive ? r.positive_max : r.negative_max));
     const T e = fast_exp(u);
     row_positive += positive ? e : T{0};
     row_moment += positive ? e * u : T{0};
     row_negative += positive ? T{0} : e;
-    const T column_u = r.scale * (s[j] - (positive ? positive_max[j] : negative_max[j]));
+    const T column_u = scale * (s[j] - (positive ? positive_max[j] : negative_max[j]));
     const T column_e = fast_exp(column_u);
     positive_sum[j] += positive ? column_e : T{0};
     positive_moment[j] += positive ? column_e * column_u : T{0};
@@ -99,8 +108,9 @@ MUSTER_INLINE void weigh_row_of(const T* __restrict s, int64_t n, const Anchor<T
 #pragma omp simd
   for (int64_t j = 0; j < n; ++j) {
     const bool positive = codes[j] == r.code;
-    const T u = r.scale * (s[j] - (positive ? r.positive_max : r.negative_max));
-    const T column_u = r.scale * (s[j] - (positive ? positive_max[j] : negative_max[j]));
+    const T scale = positive ? r.positive_scale : r.negative_scale;
+    const T u = scale * (s[j] - (positive ? r.positive_max : r.negative_max));
+    const T column_u = scale * (s[j] - (positive ? positive_max[j] : negative_max[j]));
     weights[j] += (positive ? r.positive_factor : r.negative_factor) * fast_exp(u) +
                   (positive ? positive_factor[j] : negative_factor[j]) * fast_exp(column_u);
   }
@@ -130,6 +140,7 @@ class TalLoss : public PairLoss<T> {
   TalLoss(const Tal& config, const LogitParameters&)
       : margin_(config.margin()),
         scale_(static_cast<double>(static_cast<T>(1 / config.temperature()))),
+        negative_scale_(config.negatives() == Tal::HARDEST ? static_cast<double>(static_cast<T>(kHardest)) : scale_),
         mean_(config.reduction() == MEAN) {}
 
   PairNeeds needs() const override { return {2, 3}; }
@@ -140,8 +151,8 @@ class TalLoss : public PairLoss<T> {
         batch, SoftmaxColumns{columns.maxima.at(0), columns.sums.at(0), columns.sums.at(1)}, shape,
         same_scale(batch, scale_), Members::kPositives, &batch.identities);
     negatives_ = std::make_unique<SoftmaxStatistics<T>>(
-        batch, SoftmaxColumns{columns.maxima.at(1), columns.sums.at(2), nullptr}, shape, same_scale(batch, scale_),
-        Members::kNegatives, &batch.identities);
+        batch, SoftmaxColumns{columns.maxima.at(1), columns.sums.at(2), nullptr}, shape,
+        same_scale(batch, negative_scale_), Members::kNegatives, &batch.identities);
   }
 
   void fold(const Block<T>& block) override {
@@ -150,8 +161,13 @@ class TalLoss : public PairLoss<T> {
     const int32_t* codes = batch_->identities.code.data() + block.first_column;
     for (int64_t r = 0; r < block.rows; ++r) {
       const int64_t row = block.first_row + r;
-      const Anchor<T> anchor{static_cast<T>(scale_),   code_of(row), positives_->row_max(row),
-                             negatives_->row_max(row), T{1},         T{1}};
+      const Anchor<T> anchor{static_cast<T>(scale_),
+                             static_cast<T>(negative_scale_),
+                             code_of(row),
+                             positives_->row_max(row),
+                             negatives_->row_max(row),
+                             T{1},
+                             T{1}};
       const FoldedRow<T> folded = fold_row(block.row(r), block.columns, anchor, codes, positives, negatives);
       positives_->add_row(row, folded.positive_sum, folded.positive_moment);
       negatives_->add_row(row, folded.negative_sum, T{0});
@@ -221,6 +237,7 @@ class TalLoss : public PairLoss<T> {
     take_codes(positives, batch_->identities, batch_->offset);
     positives.constant[1] = static_cast<T>(scale_);
     WeighPart<T> negatives = positives;
+    negatives.constant[1] = static_cast<T>(negative_scale_);
     positives.members = Members::kPositives;
     positives.row[0] = row_arrays_[0].data();
     positives.row[1] = row_arrays_[1].data();
@@ -249,11 +266,13 @@ class TalLoss : public PairLoss<T> {
   double hinge_of(const Softmaxes& s) const {
     const double positive = s.positive_max + s.positive_moment / s.positive_sum / scale_;
     const bool has_negatives = s.negative_max != kNoCosine;
-    return hinge(margin_, positive, has_negatives ? s.negative_max + std::log(s.negative_sum) / scale_ : kNoCosine);
+    return hinge(margin_, positive,
+                 has_negatives ? s.negative_max + std::log(s.negative_sum) / negative_scale_ : kNoCosine);
   }
 
   Anchor<T> make_anchor(int32_t code, const Softmaxes& s, double factor) const {
     return {static_cast<T>(scale_),
+            static_cast<T>(negative_scale_),
             code,
             static_cast<T>(s.positive_max),
             static_cast<T>(s.negative_max),
@@ -262,7 +281,8 @@ class TalLoss : public PairLoss<T> {
   }
 
   double margin_;
-  double scale_;
+  double scale_;           // of positives
+  double negative_scale_;  // of negatives
   bool mean_;
   const PairBatch* batch_ = nullptr;
   std::unique_ptr<SoftmaxStatistics<T>> positives_;

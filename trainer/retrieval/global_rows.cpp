@@ -131,13 +131,20 @@ void UnitRows::copy(int64_t row, float* unit, size_t parts) const {
 
 void for_each_gallery_block(const UnitRows& local, const RetrievalShape& shape, Communicator& communicator,
                             const std::function<void(const GalleryBlock&)>& visit) {
-  const auto rank = static_cast<size_t>(communicator.rank());
+  std::vector<int64_t> blocks;
   const int64_t gallery = shape.gallery();
+  for (int64_t first = 0; first < gallery; first += kBlockRows) blocks.push_back(std::min(kBlockRows, gallery - first));
+  for_each_gallery_block(local, shape, blocks, communicator, visit);
+}
+
+void for_each_gallery_block(const UnitRows& local, const RetrievalShape& shape, const std::vector<int64_t>& blocks,
+                            Communicator& communicator, const std::function<void(const GalleryBlock&)>& visit) {
+  const auto rank = static_cast<size_t>(communicator.rank());
   const int64_t my_first = sum(shape.gallery_rows, rank);
-  const at::Tensor buffer = at::empty({std::min(kBlockRows, gallery), local.width()}, at::kFloat);
+  const at::Tensor buffer = at::empty({std::min(kBlockRows, shape.gallery()), local.width()}, at::kFloat);
   auto* rows = buffer.mutable_data_ptr<float>();
-  for (int64_t first = 0; first < gallery; first += kBlockRows) {
-    const int64_t count = std::min(kBlockRows, gallery - first);
+  int64_t first = 0;
+  for (const int64_t count : blocks) {
     const std::vector<int64_t> shares = rows_within(shape.gallery_rows, first, count);
     const int64_t offset = sum(shares, rank);
     for (int64_t i = 0; i < shares[rank]; ++i) {
@@ -148,6 +155,7 @@ void for_each_gallery_block(const UnitRows& local, const RetrievalShape& shape, 
       communicator.all_gather(block, block.narrow(0, offset, shares[rank]), shares, "retrieval.gallery").wait();
     }
     visit({first, count, rows});
+    first += count;
   }
 }
 

@@ -63,6 +63,9 @@ inline constexpr int64_t kBlockRows = 1024;
 // Visits all gallery rows in global order, kBlockRows at a time; the block is valid during the visit. Collective.
 void for_each_gallery_block(const UnitRows& local, const RetrievalShape& shape, Communicator& communicator,
                             const std::function<void(const GalleryBlock&)>& visit);
+// The same with blocks of these numbers of rows, at most kBlockRows each, the gallery's together.
+void for_each_gallery_block(const UnitRows& local, const RetrievalShape& shape, const std::vector<int64_t>& blocks,
+                            Communicator& communicator, const std::function<void(const GalleryBlock&)>& visit);
 
 // Rows a power of two apart would share a few sets of the first-level cache.
 inline constexpr int64_t kScoreStride = kBlockRows + 16;

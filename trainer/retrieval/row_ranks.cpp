@@ -31,21 +31,32 @@ RowRanks::Range RowRanks::within(int64_t query, const GalleryBlock& block) const
   return {place(block.first), place(block.first + block.count)};
 }
 
-void RowRanks::score_positives(const UnitRows& queries, const GalleryBlock& block, const ScoreRule& rule) {
-  if (!rule.is_plain()) column_scores_.resize(scores_.size());
-  at::parallel_for(0, queries.size(), 64, [&](int64_t first, int64_t last) {
-    std::vector<float> unit(static_cast<size_t>(queries.width()));
+void RowRanks::for_each_positives(const GalleryBlock& block, const VisitPositives& visit) const {
+  at::parallel_for(0, queries(), 64, [&](int64_t first, int64_t last) {
     std::vector<int64_t> items;
     for (int64_t q = first; q < last; ++q) {
       const Range range = within(q, block);
       if (range.first == range.last) continue;
       const uint32_t* all = positives_[static_cast<size_t>(q)].first;
       items.assign(all + range.first, all + range.last);
-      queries.copy(q, unit.data());
-      const int64_t pair = begin(q) + range.first;
-      rule.score_pairs(q, unit.data(), block, items, scores_.data() + pair,
-                       rule.is_plain() ? nullptr : column_scores_.data() + pair);
+      visit(q, items, begin(q) + range.first);
     }
+  });
+}
+
+void RowRanks::score_positives(const UnitRows& queries, const GalleryBlock& block, const ScoreRule& rule) {
+  if (!rule.is_plain()) column_scores_.resize(scores_.size());
+  for_each_positives(block, [&](int64_t query, const std::vector<int64_t>& items, int64_t pair) {
+    std::vector<float> unit(static_cast<size_t>(queries.width()));
+    queries.copy(query, unit.data());
+    rule.score_pairs(query, unit.data(), block, items, scores_.data() + pair,
+                     rule.is_plain() ? nullptr : column_scores_.data() + pair);
+  });
+}
+
+void RowRanks::score_positives(const GalleryBlock& block, const ScoreItems& score) {
+  for_each_positives(block, [&](int64_t query, const std::vector<int64_t>& items, int64_t pair) {
+    score(query, items, scores_.data() + pair);
   });
 }
 

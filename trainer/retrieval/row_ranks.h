@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "trainer/retrieval/global_rows.h"
@@ -22,6 +23,10 @@ class RowRanks {
 
   // First pass, each block once: scores the positives that lie in it.
   void score_positives(const UnitRows& queries, const GalleryBlock& block, const ScoreRule& rule);
+  // The same of scores of another kind, equal whoever asks: of a query with some items, ascending. From several
+  // threads.
+  using ScoreItems = std::function<void(int64_t query, const std::vector<int64_t>& items, float* scores)>;
+  void score_positives(const GalleryBlock& block, const ScoreItems& score);
 
   // Between the passes.
   void begin_counting();
@@ -45,6 +50,9 @@ class RowRanks {
     int64_t last;
   };
   Range within(int64_t query, const GalleryBlock& block) const;
+  // visit(query, items, pair) of each query with positives in the block, whose scores begin at `pair`. On all threads.
+  using VisitPositives = std::function<void(int64_t query, const std::vector<int64_t>& items, int64_t pair)>;
+  void for_each_positives(const GalleryBlock& block, const VisitPositives& visit) const;
 
   std::vector<PositiveIndex::Span> positives_;  // of each query
   std::vector<int64_t> begins_;                 // of each query in the vectors below

@@ -1,0 +1,28 @@
+// Regions of images from a store into tensors.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "dataloader/store.h"
+
+namespace muster {
+
+// Regions of several images, as in Batch.
+struct RegionTensors {
+  at::Tensor regions, boxes, region_counts;
+};
+
+// ConfigError: the store has no regions, or of another width.
+void check_region_width(const Store& store, int64_t width);
+
+// Tensors for images with so many regions each, contents undefined.
+RegionTensors allocate_regions(const std::vector<int64_t>& counts, int64_t width);
+
+// Reads the regions of one image into rows [first_row, first_row + its count). Any number of threads, each its own
+// rows. DataError: damaged.
+void read_region_rows(const Store& store, int64_t image, int64_t first_row, const RegionTensors& to);
+
+}  // namespace muster
