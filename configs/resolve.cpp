@@ -78,8 +78,12 @@ RunConfig resolve_run_config(const RunConfig& config) {
   if (data.sampler().kind_case() == SamplerConfig::KIND_NOT_SET) data.mutable_sampler()->mutable_uniform();
   if (data.train_splits().empty()) data.add_train_splits(DataConfig::TRAIN);
   const std::string& weights = resolved.train().init().weights();
-  if (!weights.empty()) *resolved.mutable_model() = complete_from_published(resolved.model(), weights);
+  if (!weights.empty() && !has_sets(resolved.model()))
+    *resolved.mutable_model() = complete_from_published(resolved.model(), weights);
   *resolved.mutable_model() = resolve_model(resolved.model());
+  // Scores of regions and words are made on the CPU.
+  TrainConfig& train = *resolved.mutable_train();
+  if (has_sets(resolved.model()) && train.device() == TrainConfig::AUTO) train.set_device(TrainConfig::CPU);
   return resolved;
 }
 

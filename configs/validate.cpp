@@ -114,7 +114,14 @@ void check_clean_pairs(const RunConfig& config, Checks& checks) {
   checks.positive("train.clean_pairs.variance_floor", clean.variance_floor());
   if (!divides_pairs(config.train())) return;
   for (int i = 0; i < config.objective().term_size(); ++i) {
-    if (config.objective().term(i).has_tal()) continue;
+    const Term& term = config.objective().term(i);
+    if (term.has_begin_step() || term.has_end_step()) {
+      checks.add(
+          fmt::format("objective.term[{}] counts in some steps alone, and train.clean_pairs divides by it in all: "
+                      "leave begin_step and end_step out",
+                      i));
+    }
+    if (term.has_tal()) continue;
     checks.add(
         fmt::format("objective.term[{}] is no tal, by whose losses train.clean_pairs divides: leave it out, or set "
                     "train.clean_pairs.iterations to 0",
@@ -129,6 +136,11 @@ void check_pairs(const RunConfig& config, Checks& checks) {
   for (int i = 0; i < config.objective().term_size(); ++i) {
     const std::string& pair = config.objective().term(i).pair();
     selected |= pair == "selected";
+    const std::string teacher = teacher_of(config.objective().term(i));
+    if (!teacher.empty() && pair_width(model, teacher) == 0) {
+      checks.add(
+          fmt::format("objective.term[{}] is taught by \"{}\", a pair that the model does not give", i, teacher));
+    }
     if (pair.empty() || pair_width(model, pair) > 0) continue;
     checks.add(fmt::format("objective.term[{}].pair is \"{}\": the model gives \"global\"{}", i, pair,
                            has_sets(model)         ? fmt::format(" and \"{}\"", kSetPair)
@@ -169,6 +181,13 @@ void check_regions(const RunConfig& config, Checks& checks) {
   }
   checks.require(ranking == "global" || ranking == kSetPair, "train.evaluation.pair", "\"" + ranking + "\"",
                  fmt::format("\"global\" or \"{}\"", kSetPair));
+  const InitConfig& init = config.train().init();
+  if (!init.weights().empty() && (!init.ignore().empty() || init.resize_positions() != InitConfig::REFUSE)) {
+    checks.add("train.init.ignore and resize_positions are of CLIP's files: leave them out beside model.regions");
+  }
+  if (config.train().device() == TrainConfig::CUDA) {
+    checks.add("train.device is CUDA, and models with model.regions are computed on the CPU: leave it out");
+  }
   if (keeps_references(config.references())) {
     checks.add("references do not go with model.regions: leave them out");
   }

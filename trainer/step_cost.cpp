@@ -9,6 +9,7 @@
 #include "comm/communicator.h"
 #include "launch/error.h"
 #include "trainer/encoders/model_config.h"
+#include "trainer/encoders/model_cost.h"
 #include "trainer/head_cost.h"
 #include "trainer/losses/loss_term.h"
 #include "trainer/losses/objective.h"
@@ -48,10 +49,19 @@ std::vector<std::string> pairs_of(const Objective& objective) {
   std::vector<std::string> pairs;
   for (const Term& term : objective.term()) {
     Checks checks;
-    if (describe(term, "", checks).whole) continue;
-    if (std::find(pairs.begin(), pairs.end(), term.pair()) == pairs.end()) pairs.push_back(term.pair());
+    const LossTerm loss = describe(term, "", checks);
+    if (loss.whole) continue;
+    for (const std::string& pair : {loss.teacher, term.pair()}) {
+      if (pair.empty() || std::find(pairs.begin(), pairs.end(), pair) != pairs.end()) continue;
+      pairs.push_back(pair);
+    }
   }
   return pairs;
+}
+
+SampleRows sample_rows(const StepJob& job, const std::string& pair) {
+  if (pair != kSetPair || !has_sets(job.settings.model)) return {};
+  return {kUsualRegions, job.caption_tokens};
 }
 
 int64_t rows_of(const StepJob& job, int rank) {
@@ -128,9 +138,11 @@ StepFlop step_flop(const StepJob& job, int rank) {
     if (loss.whole) flop.loss += loss.whole->cost(rows, pair_width(model, term.pair())).flop;
   }
   const double products = is_one_tile(rows, batch) ? 3 : 4;
-  int64_t widths = 0;
-  for (const std::string& pair : pairs_of(job.settings.objective)) widths += pair_width(model, pair);
-  flop.loss += products * 2 * to_double(rows) * to_double(batch) * to_double(widths);
+  for (const std::string& pair : pairs_of(job.settings.objective)) {
+    const SampleRows of_sample = sample_rows(job, pair);
+    const double cosines = to_double(rows * of_sample.image) * to_double(batch * of_sample.text);
+    flop.loss += products * 2 * cosines * to_double(pair_width(model, pair));
+  }
   flop.references = references_flop(job, rank);
   flop.heads = to_double(rows) * heads_flop(job);
   return flop;

@@ -61,8 +61,16 @@ struct StepJob {
   double masked_words = 0;  // that heads.masked_words predicts, a sample
 };
 
-// The pairs of features whose similarities terms are made of, in the order of their first ones.
+// The pairs of features whose similarities terms are made of or taught by, in the order of their first ones.
 std::vector<std::string> pairs_of(const Objective& objective);
+
+// Rows of a sample's image and text in a pair of features: as many as usual regions and the longest caption's tokens,
+// of a pair with sets; else 1.
+struct SampleRows {
+  int64_t image = 1;
+  int64_t text = 1;
+};
+SampleRows sample_rows(const StepJob& job, const std::string& pair);
 
 // Rows of a rank, and of the chunks that they are cut into; with train.chunk AUTO as if all fitted.
 int64_t rows_of(const StepJob& job, int rank);

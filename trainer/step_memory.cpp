@@ -12,6 +12,7 @@
 #include "trainer/head_start.h"
 #include "trainer/losses/loss_term.h"
 #include "trainer/losses/losses.pb.h"
+#include "trainer/losses/objective.h"
 #include "trainer/losses/tile_device.h"
 #include "trainer/losses/tile_loss.h"
 #include "trainer/references/reference_bank.h"
@@ -106,8 +107,12 @@ int64_t loss_bytes(const StepJob& job, int rank) {
   int64_t most = 0, sum = 0;
   for (const std::string& pair : pairs_of(job.settings.objective)) {
     const int64_t width = pair_width(job.settings.model, pair);
-    most = std::max(most, (half ? kFloat / 2 : kFloat) * width * (tile_rows + tile_columns));
-    sum += kFloat * width * (gathered + rows + batch);
+    const SampleRows of_sample = sample_rows(job, pair);
+    if (of_sample.image == 1) most = std::max(most, (half ? kFloat / 2 : kFloat) * width * (tile_rows + tile_columns));
+    sum += kFloat * width * (of_sample.text * (gathered + batch) + of_sample.image * rows);
+  }
+  for (const Term& term : job.settings.objective.term()) {
+    if (!teacher_of(term).empty()) sum += kFloat * rows * batch;
   }
   const int64_t weights = half ? kFloat / 2 * tile_rows * tile_columns : 0;
   return sum + kFloat * tile_rows * tile_columns + most + weights;
@@ -211,8 +216,9 @@ std::vector<MemoryItem> step_memory(const StepJob& job, int rank) {
   if (rows > chunk) items.exact("features", 2 * kFloat * rows * model.joint_width(), "all chunks': 8 b d");
   const auto pairs = static_cast<int64_t>(pairs_of(job.settings.objective).size());
   const char* matrices = "captions, gradients, one tile";
-  if (pairs <= 1) items.exact("loss, matrices", loss_bytes(job, rank), matrices);
-  if (pairs > 1) items.about("loss, matrices", loss_bytes(job, rank), matrices);
+  const bool one = pairs <= 1 && !regions;
+  if (one) items.exact("loss, matrices", loss_bytes(job, rank), matrices);
+  if (!one) items.about("loss, matrices", loss_bytes(job, rank), matrices);
   items.about("loss, whole matrices", whole_loss_bytes(job, rank), "sums of d x d, rows in float64");
   const int64_t of_column = 12;  // statistics, factors and codes: 5 to 20, by the loss
   const int64_t statistics = of_column * kNumber * batch * job.settings.objective.term_size();

@@ -95,7 +95,7 @@ void add_gradients(CallList& calls, const StepJob& job) {
 }
 
 // Terms over pairs of an image and a text, on one pair of features.
-void add_loss(CallList& calls, const std::vector<PairNeeds>& terms, int64_t width) {
+void add_loss(CallList& calls, const std::vector<PairNeeds>& terms, int64_t width, const SampleRows& of_sample) {
   PairNeeds sum;
   for (const PairNeeds& needs : terms) {
     sum.maxima += needs.maxima;
@@ -105,7 +105,7 @@ void add_loss(CallList& calls, const std::vector<PairNeeds>& terms, int64_t widt
     sum.pair_cosine |= needs.pair_cosine;
     sum.norm_gradient |= needs.norm_gradient;
   }
-  const int64_t row = width * static_cast<int64_t>(sizeof(float)), batch = calls.batch();
+  const int64_t row = of_sample.text * width * static_cast<int64_t>(sizeof(float)), batch = calls.batch();
   calls.gather_rows(StepPart::kFeatures, "loss.text", row);
   if (sum.pair_cosine) calls.gather_rows(StepPart::kFeatures, "loss.pair_cosines", kNumber);
   const std::pair<const char*, int> statistics[] = {{"loss.column_maxima", sum.maxima},
@@ -223,7 +223,7 @@ std::vector<StepCall> step_calls(const StepJob& job, int rank) {
   if (divides_pairs(job.settings.train)) calls.gather_rows(StepPart::kAgreement, "loss.weight", kNumber);
   if (selects_tokens(job.settings.model)) add_batch_statistics(calls, job.settings.model);
   for (const PairCalls& pair : pairs) {
-    if (!pair.needs.empty()) add_loss(calls, pair.needs, pair.width);
+    if (!pair.needs.empty()) add_loss(calls, pair.needs, pair.width, sample_rows(job, pair.name));
     if (pair.summed_numbers > 0) calls.all_reduce(StepPart::kLossSums, "loss.whole", pair.summed_numbers, kNumber);
   }
   if (job.identities > 0) add_references(calls, job);

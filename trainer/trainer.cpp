@@ -19,6 +19,7 @@
 #include "launch/signals.h"
 #include "trainer/chunk_search.h"
 #include "trainer/clean_pairs.h"
+#include "trainer/collapse_alarm.h"
 #include "trainer/device_loader.h"
 #include "trainer/evaluation.h"
 #include "trainer/head_start.h"
@@ -62,6 +63,12 @@ int64_t count_steps(const TrainConfig& config, int64_t steps_per_epoch) {
   return static_cast<int64_t>(std::ceil(config.epochs() * static_cast<double>(steps_per_epoch)));
 }
 
+CollapseAlarm make_alarm(const LossObjective& objective, int64_t batch) {
+  std::vector<double> collapsed;
+  for (size_t i = 0; i < objective.term_names().size(); ++i) collapsed.push_back(objective.collapsed_value(i, batch));
+  return {collapsed, objective.term_names()};
+}
+
 }  // namespace
 
 class Trainer::Impl {
@@ -94,7 +101,8 @@ class Trainer::Impl {
         total_steps_(count_steps(train_, steps_per_epoch_)),
         schedule_(train_.schedule(), steps_per_epoch_, total_steps_),
         checkpoints_({*model_, objective_, heads_, optimizer_, average_, references_.get(), reference_names_}, run_dir,
-                     config, train_, communicator, recorder_) {
+                     config, train_, communicator, recorder_),
+        alarm_(make_alarm(objective_, train_.global_batch())) {
     if (train_.global_batch() < communicator.size()) {
       throw ConfigError(fmt::format("train.global_batch is {}, fewer than the {} ranks; start at most {} ranks",
                                     train_.global_batch(), communicator.size(), train_.global_batch()));
@@ -208,6 +216,9 @@ class Trainer::Impl {
     reduce_wait_ += result.reduce_wait_seconds;
     communicator_.step_done(state_.step() + 1);
     state_.set_step(state_.step() + 1);
+    if (const std::string told = alarm_.observe(state_.step(), result.terms); metrics_ && !told.empty()) {
+      log_warning(told);
+    }
     state_.set_samples_seen(state_.samples_seen() + train_.global_batch());
     return result;
   }
@@ -260,7 +271,12 @@ class Trainer::Impl {
     record.epoch = epoch();
     record.loss = result.loss;
     const std::vector<std::string> names = step_.term_names();
-    for (size_t i = 0; i < names.size(); ++i) record.terms.emplace_back(names[i], result.terms[i]);
+    const size_t of_objective = objective_.term_names().size();
+    for (size_t i = 0; i < names.size(); ++i) {
+      if (i >= of_objective || objective_.counts_at(i, state_.step() - 1)) {
+        record.terms.emplace_back(names[i], result.terms[i]);
+      }
+    }
     record.grad_norm = result.gradient_norm;
     record.rate = train_.optimizer().rate() * schedule_.factor(state_.step() - 1);
     record.logit_scale = objective_.logit_scale();
@@ -420,6 +436,7 @@ class Trainer::Impl {
   std::optional<WeightAverage> average_;  // if the run keeps one
   TrainState state_;
   RunCheckpoints checkpoints_;
+  CollapseAlarm alarm_;
   std::optional<RunFolderLock> lock_;  // on rank 0, from the start if a run is there
   std::optional<MetricsLog> metrics_;  // on rank 0
   ProgressPrinter printer_{communicator_.size() == 1};

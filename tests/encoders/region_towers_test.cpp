@@ -11,11 +11,14 @@
 #include <map>
 #include <string>
 
+#include "trainer/encoders/bert_weights.h"
+
 namespace muster {
 namespace {
 
 const char* const kFile = MUSTER_SOURCE_DIR "/tests/golden/weights/regions/towers.safetensors";
 constexpr int64_t kJoint = 8;
+const BertSizes kBert{40, 12, 12, 1, 3, 20};
 
 std::vector<int64_t> numbers(const at::Tensor& tensor) {
   return {tensor.const_data_ptr<int64_t>(), tensor.const_data_ptr<int64_t>() + tensor.numel()};
@@ -27,7 +30,7 @@ class RegionTowers : public testing::Test {
       : initialiser_(1),
         joint_(std::make_shared<PostNormBlocks>(2, PostNormOptions{kJoint, 2, 12}, true, initialiser_)),
         image_(RegionTowerSizes{16, 2, 4, 20, kJoint}, joint_, initialiser_),
-        text_(BertSizes{40, 12, 12, 1, 3, 20}, kJoint, drop_last_word, joint_, initialiser_) {
+        text_(kBert, kJoint, drop_last_word, joint_, initialiser_) {
     const WeightFile file(kFile);
     std::vector<size_t> all(file.tensors().size());
     for (size_t i = 0; i < all.size(); ++i) all[i] = i;
@@ -38,7 +41,9 @@ class RegionTowers : public testing::Test {
     for (const std::string kind : {"weight", "bias"}) {
       text_.named_parameters()["projection." + kind].copy_(truth_.at("text.projection." + kind));
     }
-    text_.bert().load(file);
+    NamedTensors words;
+    for (auto& parameter : text_.named_parameters()) words.emplace_back(parameter.key(), parameter.value());
+    copy_bert(file, kBert, "bert.", words);
   }
 
   void take(torch::nn::Module& module, const std::string& prefix) {

@@ -168,6 +168,12 @@ inline at::Tensor tal(const at::Tensor& s, const at::Tensor& positive, const Tal
   return hinge * has_negatives.squeeze(1);
 }
 
+// KL divergence from the teacher's softmax, which is a constant.
+inline at::Tensor list_net(const at::Tensor& s, const at::Tensor& teacher, const ListNet& config) {
+  const at::Tensor log_q = at::log_softmax(teacher.detach() / config.teacher_temperature(), 1);
+  return (log_q.exp() * (log_q - at::log_softmax(s / config.temperature(), 1))).sum(1);
+}
+
 inline at::Tensor is_zero_row(const at::Tensor& rows) {
   return at::linalg_vector_norm(rows.detach(), 2, {1}, true) == 0;
 }
@@ -274,7 +280,17 @@ inline Answer reference(const Objective& config, const Batch& batch, double log_
   at::Tensor total = 0 * (log + bias + global.image.sum() + global.text.sum() + local.image.sum() + local.text.sum());
   Answer answer;
   for (const Term& term : config.term()) {
-    const at::Tensor value = term_value(term, term.pair() == "local" ? local : global, batch.identity, weight);
+    const Leaves& own = term.pair() == "local" ? local : global;
+    at::Tensor value;
+    if (term.has_list_net()) {
+      const Leaves& teacher = term.list_net().teacher() == "local" ? local : global;
+      const at::Tensor s = unit(own.image).mm(unit(own.text).t()), t = unit(teacher.image).mm(unit(teacher.text).t());
+      const double weights = weight.sum().item<double>();
+      value = (weight * (list_net(s, t, term.list_net()) + list_net(s.t(), t.t(), term.list_net()))).sum() /
+              (weights == 0 ? 1 : weights);
+    } else {
+      value = term_value(term, own, batch.identity, weight);
+    }
     answer.terms.push_back(value.item<double>());
     total = total + term.weight() * value;
   }

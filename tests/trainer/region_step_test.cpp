@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/log_softmax.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/rand.h>
 #include <ATen/ops/randint.h>
@@ -29,7 +30,7 @@ namespace {
 
 constexpr uint64_t kSeed = 7;
 constexpr int64_t kWidth = 24, kVocabulary = 40, kContext = 10;
-constexpr double kMargin = 0.3, kGlobalWeight = 0.6;
+constexpr double kMargin = 0.3, kGlobalWeight = 0.6, kTaughtWeight = 1.7;
 
 ModelConfig region_model(bool shared) {
   ModelConfig config;
@@ -71,7 +72,7 @@ Batch make_batch(int64_t rows) {
   return batch;
 }
 
-Objective two_triplets() {
+Objective three_terms() {
   Objective objective;
   for (const char* pair : {"alignment", "global"}) {
     Term* term = objective.add_term();
@@ -80,6 +81,10 @@ Objective two_triplets() {
     term->mutable_triplet()->set_reduction(SUM);
   }
   objective.mutable_term(1)->set_weight(kGlobalWeight);
+  Term* taught = objective.add_term();
+  taught->set_weight(kTaughtWeight);
+  taught->mutable_list_net()->set_temperature(0.25);
+  taught->mutable_list_net()->set_teacher_temperature(2);
   objective.mutable_alignment()->set_mode(AlignmentConfig::SYMM);
   return objective;
 }
@@ -115,7 +120,13 @@ at::Tensor plain_loss(const Features& live, const at::Tensor& identity) {
   }
   const int64_t rows = identity.size(0);
   const at::Tensor matrix = at::stack(scores).view({rows, rows});
-  return hinge(matrix, same) + kGlobalWeight * hinge(at::matmul(unit(global.image), unit(global.text).t()), same);
+  const at::Tensor cosines = at::matmul(unit(global.image), unit(global.text).t());
+  at::Tensor taught = at::zeros({}, at::kDouble);
+  for (const int64_t side : {0, 1}) {
+    const at::Tensor log_q = at::log_softmax(matrix.detach() / 2, side);
+    taught = taught + (log_q.exp() * (log_q - at::log_softmax(cosines / 0.25, side))).sum() / rows;
+  }
+  return hinge(matrix, same) + kGlobalWeight * hinge(cosines, same) + kTaughtWeight * taught;
 }
 
 Batch rows_of(const Batch& whole, int64_t first, int64_t count) {
@@ -153,7 +164,7 @@ TEST(RegionStep, EqualsOneProcessWithTheWholeBatch) {
         std::mutex mutex;
         run_ranks(ranks, [&](Communicator& communicator) {
           const std::shared_ptr<Model> model = training_model(shared);
-          LossObjective objective(two_triplets());
+          LossObjective objective(three_terms());
           NamedParameters trainable;
           for (auto& parameter : model->named_parameters()) trainable.emplace_back(parameter.key(), parameter.value());
           OptimizerConfig sgd;

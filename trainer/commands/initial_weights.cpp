@@ -7,10 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "dataloader/data_files.h"
 #include "launch/error.h"
 #include "launch/log.h"
 #include "trainer/commands/run_config.h"
 #include "trainer/commands/run_setup.h"
+#include "trainer/encoders/bert_weights.h"
 #include "trainer/encoders/model_config.h"
 #include "trainer/encoders/position_tables.h"
 #include "trainer/encoders/published_model.h"
@@ -138,11 +140,22 @@ void take_published(const RunConfig& config, const NamedTensors& into) {
   log_objective(outcome, into);
 }
 
+// The text tower's, of a model of regions.
+void take_bert(const RunConfig& config, const NamedTensors& into) {
+  const WeightFile file(find_data_file(config.train().init().weights()));
+  const std::vector<std::string> spare = copy_bert(file, config.model(), into);
+  log_info(fmt::format("text tower starting from {}: BERT ({}), {} tensors{}; all else from random weights",
+                       file.path(), file.format(), file.tensors().size(),
+                       spare.empty() ? "" : fmt::format(", {} left out", fmt::join(spare, ", "))));
+}
+
 }  // namespace
 
 void take_initial_weights(const RunConfig& config, const NamedTensors& into) {
   if (config.train().init().has_run()) {
     take_from_run(config, into);
+  } else if (has_sets(config.model())) {
+    take_bert(config, into);
   } else {
     take_published(config, into);
   }

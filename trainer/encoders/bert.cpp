@@ -1,6 +1,5 @@
 #include "trainer/encoders/bert.h"
 
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/tensor.h>
@@ -9,8 +8,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <map>
-#include <utility>
 
 #include "launch/error.h"
 #include "trainer/encoders/host_to_device.h"
@@ -20,13 +17,6 @@ namespace {
 
 constexpr double kScale = 0.02;
 constexpr double kNormEpsilon = 1e-12;
-
-// A tensor of the file, and where it goes: `rows` of ours from `first` on (all: the whole).
-struct Place {
-  at::Tensor to;
-  int64_t first = 0;
-  int64_t rows = -1;
-};
 
 }  // namespace
 
@@ -79,57 +69,6 @@ at::Tensor Bert::forward(const at::Tensor& tokens, const DropoutKey& dropout, ui
   at::Tensor x = embedding_norm_->forward(embedded);
   if (dropout.active()) x = add_with_dropout(at::zeros_like(x), x, dropout, first_layer);
   return blocks_->forward(x, host_to_device(seen, device), dropout, first_layer + 1);
-}
-
-void Bert::load(const WeightFile& file) {
-  std::map<std::string, at::Tensor> ours;
-  for (const auto& parameter : named_parameters()) ours[parameter.key()] = parameter.value();
-  const int64_t width = sizes_.width;
-  std::map<std::string, Place> places = {
-      {"embeddings.word_embeddings.weight", {ours.at("token_embedding")}},
-      {"embeddings.position_embeddings.weight", {ours.at("position_embedding")}},
-      {"embeddings.token_type_embeddings.weight", {ours.at("type_embedding")}},
-      {"embeddings.LayerNorm.weight", {ours.at("embedding_norm.weight")}},
-      {"embeddings.LayerNorm.bias", {ours.at("embedding_norm.bias")}},
-  };
-  for (int64_t layer = 0; layer < sizes_.layers; ++layer) {
-    const std::string own = fmt::format("blocks.{}.", layer), theirs = fmt::format("encoder.layer.{}.", layer);
-    for (const std::string kind : {"weight", "bias"}) {
-      int64_t first = 0;
-      for (const std::string part : {"query", "key", "value"}) {
-        places[theirs + "attention.self." + part + "." + kind] = {ours.at(own + "attention.qkv." + kind), first, width};
-        first += width;
-      }
-      places[theirs + "attention.output.dense." + kind] = {ours.at(own + "attention.output." + kind)};
-      places[theirs + "attention.output.LayerNorm." + kind] = {ours.at(own + "attention_norm." + kind)};
-      places[theirs + "intermediate.dense." + kind] = {ours.at(own + "expand." + kind)};
-      places[theirs + "output.dense." + kind] = {ours.at(own + "contract." + kind)};
-      places[theirs + "output.LayerNorm." + kind] = {ours.at(own + "mlp_norm." + kind)};
-    }
-  }
-  std::vector<size_t> wanted;
-  std::map<size_t, Place> of_tensor;
-  for (size_t i = 0; i < file.tensors().size(); ++i) {
-    std::string name = file.tensors()[i].name;
-    if (name.rfind("bert.", 0) == 0) name = name.substr(5);
-    const auto place = places.find(name);
-    if (place == places.end()) continue;
-    const at::Tensor to =
-        place->second.rows < 0 ? place->second.to : place->second.to.narrow(0, place->second.first, place->second.rows);
-    if (file.tensors()[i].sizes != to.sizes().vec()) {
-      throw DataError(fmt::format("{}: {} has the shape [{}], the model's is [{}]", file.path(), file.tensors()[i].name,
-                                  fmt::join(file.tensors()[i].sizes, ", "), fmt::join(to.sizes(), ", ")));
-    }
-    wanted.push_back(i);
-    of_tensor[i] = {to};
-    places.erase(place);
-  }
-  if (!places.empty()) {
-    throw DataError(
-        fmt::format("{}: has no {}; name a BERT in transformers' format", file.path(), places.begin()->first));
-  }
-  const at::NoGradGuard no_grad;
-  file.read(wanted, [&](size_t i, const at::Tensor& tensor) { of_tensor.at(i).to.copy_(tensor); });
 }
 
 }  // namespace muster

@@ -9,7 +9,6 @@
 #include <string>
 
 #include "trainer/encoders/post_norm.h"
-#include "trainer/encoders/weight_file.h"
 
 namespace muster {
 
@@ -33,11 +32,6 @@ class Bert : public torch::nn::Module {
   uint32_t dropout_layers() const { return 1 + blocks_->dropout_layers(); }
   int64_t layers() const { return blocks_->layers(); }
   const at::Tensor& token_embedding() const { return token_embedding_; }
-
-  // Values of a published file: transformers' BertModel, with or without "bert." in front of its names, as
-  // sentence-transformers keep it too. Blocks beyond this model's, a pooler and heads are left out. DataError: a tensor
-  // is missing or of another shape, and which.
-  void load(const WeightFile& file);
 
  private:
   BertSizes sizes_;

@@ -14,6 +14,9 @@ RegionTowerSizes tower_sizes(const ModelConfig& config);
 BertSizes bert_sizes(const ModelConfig& config);
 PostNormOptions joint_options(const ModelConfig& config);
 
+// Of the names of BERT's parameters.
+inline constexpr char kBertPrefix[] = "text.bert.";
+
 // As model_cost.h. A post-norm block of width w and hidden layer h on T tokens makes (8 w^2 + 4 w h) T + 4 w T^2 FLOP;
 // all tokens go through all blocks. Images count with kUsualRegions.
 std::vector<ParameterSize> region_parameter_sizes(const ModelConfig& config);

@@ -58,7 +58,6 @@ class WordTower : public torch::nn::Module {
   uint32_t dropout_layers() const { return bert_->dropout_layers() + joint_->dropout_layers(); }
   int64_t layers() const { return bert_->layers(); }
   const at::Tensor& token_embedding() const { return bert_->token_embedding(); }
-  Bert& bert() { return *bert_; }
 
  private:
   int64_t joint_width_;

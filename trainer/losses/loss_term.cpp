@@ -49,6 +49,8 @@ LossTerm describe(const Term& term, const std::string& path, Checks& checks) {
       return describe(term.nt_xent(), field, checks);
     case Term::kCyclic:
       return describe(term.cyclic(), field, checks);
+    case Term::kListNet:
+      return describe(term.list_net(), field, checks);
     case Term::LOSS_NOT_SET:
       break;
   }

@@ -16,6 +16,7 @@ namespace muster {
 class Cmpm;
 class Cyclic;
 class InfoNce;
+class ListNet;
 class NtXent;
 class Sdm;
 class Siglip;
@@ -33,6 +34,10 @@ struct LogitParameters {
 struct LossTerm {
   bool uses_logit_scale = false;
   bool uses_logit_bias = false;
+  std::string teacher;  // the pair of features whose scores it takes as constants; empty: none
+  // Of a loss that can get stuck where all scores are equal: its value there, times the batch if it sums; 0: none.
+  double collapsed = 0;
+  bool collapsed_sums = false;
   std::function<std::unique_ptr<PairLoss<float>>(const LogitParameters&, double epoch)> make_float;
   std::function<std::unique_ptr<PairLoss<double>>(const LogitParameters&, double epoch)> make_double;
   std::shared_ptr<const FeatureLoss> whole;
@@ -61,6 +66,7 @@ LossTerm make_loss_term(const Config& config) {
 LossTerm describe(const Cmpm& config, const std::string& path, Checks& checks);
 LossTerm describe(const Cyclic& config, const std::string& path, Checks& checks);
 LossTerm describe(const InfoNce& config, const std::string& path, Checks& checks);
+LossTerm describe(const ListNet& config, const std::string& path, Checks& checks);
 LossTerm describe(const NtXent& config, const std::string& path, Checks& checks);
 LossTerm describe(const Sdm& config, const std::string& path, Checks& checks);
 LossTerm describe(const Siglip& config, const std::string& path, Checks& checks);

@@ -1,6 +1,7 @@
 #include "trainer/losses/objective.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
@@ -8,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <stdexcept>
 
@@ -45,6 +47,46 @@ void check_alignment(const AlignmentConfig& config, Checks& checks) {
       AlignmentConfig::Mode_Name(config.mode())));
 }
 
+bool counts(const Term& term, int64_t step) {
+  return step >= term.begin_step() && (!term.has_end_step() || step < term.end_step());
+}
+
+// At each step there must be a term that counts and has a weight.
+void check_steps(const Objective& config, Checks& checks) {
+  std::vector<int64_t> steps = {0};
+  for (int i = 0; i < config.term_size(); ++i) {
+    const Term& term = config.term(i);
+    checks.at_least<int64_t>(0, term_path(i) + ".begin_step", term.begin_step());
+    if (!term.has_end_step()) continue;
+    checks.require(term.end_step() > term.begin_step(), term_path(i) + ".end_step", term.end_step(),
+                   fmt::format("more than begin_step ({})", term.begin_step()));
+    steps.push_back(term.end_step());
+  }
+  std::sort(steps.begin(), steps.end());
+  for (const int64_t step : steps) {
+    const bool any = std::any_of(config.term().begin(), config.term().end(), [&](const Term& term) {
+      return term.weight() != 0 && counts(term, std::max<int64_t>(step, 0));
+    });
+    if (any || config.term().empty()) continue;
+    checks.add(fmt::format(
+        "objective has no term that counts at step {}: let one's begin_step and end_step reach over it", step));
+    return;
+  }
+}
+
+// A pair that teaches is not taught itself.
+void check_teachers(const Objective& config, const std::vector<LossTerm>& terms, Checks& checks) {
+  for (int i = 0; i < config.term_size(); ++i) {
+    const std::string& teacher = terms[static_cast<size_t>(i)].teacher;
+    if (teacher.empty()) continue;
+    for (int j = 0; j < config.term_size(); ++j) {
+      if (config.term(j).pair() != teacher || terms[static_cast<size_t>(j)].teacher.empty()) continue;
+      checks.add(fmt::format("{} is taught by the pair \"{}\", which {} teaches: name another teacher or pair",
+                             term_path(i), teacher, term_path(j)));
+    }
+  }
+}
+
 // Checks the whole objective and returns what its terms are.
 std::vector<LossTerm> describe_terms(const Objective& config, Checks& checks) {
   if (config.term().empty()) {
@@ -57,6 +99,8 @@ std::vector<LossTerm> describe_terms(const Objective& config, Checks& checks) {
     any_weight |= config.term(i).weight() != 0;
   }
   if (!any_weight) checks.add("objective has only terms of weight 0: give one of them a weight");
+  if (any_weight) check_steps(config, checks);
+  check_teachers(config, terms, checks);
   check_scale(config.logit_scale(), checks);
   check_alignment(config.alignment(), checks);
   checks.require(std::isfinite(config.logit_bias().init()), "objective.logit_bias.init", config.logit_bias().init(),
@@ -140,6 +184,11 @@ Alignment make_alignment(const AlignmentConfig& config) {
   return alignment;
 }
 
+std::string teacher_of(const Term& term) {
+  Checks checks;
+  return describe(term, "", checks).teacher;
+}
+
 std::vector<std::string> find_problems(const Objective& config) {
   Checks checks;
   describe_terms(config, checks);
@@ -169,7 +218,7 @@ class LossObjective::Impl {
     for (const PairTerms& terms : by_pair) widths.push_back(texts.pairs[terms.pair].text.size(1));
     GatheringBatch gathering = start_batch(labels, widths, communicator);
     for (const PairTerms& terms : by_pair) {
-      if (terms.terms.empty()) continue;
+      if (!terms.has_scores()) continue;
       gathering.texts.push_back(start_texts(texts.pairs[terms.pair], gathering.rows, communicator));
     }
     return gathering;
@@ -190,13 +239,22 @@ class LossObjective::Impl {
   void clamp() { log_scale_.clamp(0.0, std::log(config_.logit_scale().max())); }
   const std::vector<std::pair<std::string, at::Tensor>>& parameters() const { return parameters_; }
   const std::vector<std::string>& names() const { return names_; }
+  bool counts_at(size_t term, int64_t step) const { return counts(config_of(term), step); }
+  double collapsed_value(size_t term, int64_t batch) const {
+    const LossTerm& described = terms_.at(term);
+    return described.collapsed * (described.collapsed_sums ? static_cast<double>(batch) : 1.0);
+  }
 
  private:
-  // The terms on one pair of the features: those over pairs of an image and a text, and those of whole matrices.
+  // The terms on one pair of the features: those over pairs of an image and a text, and those of whole matrices; and
+  // those of other pairs that it teaches.
   struct PairTerms {
     size_t pair;
     std::vector<size_t> terms;
     std::vector<size_t> whole;
+    std::vector<size_t> taught;
+
+    bool has_scores() const { return !terms.empty() || !taught.empty(); }
   };
 
   bool any_uses(bool LossTerm::*number) const {
@@ -212,11 +270,15 @@ class LossObjective::Impl {
   std::vector<PairTerms> terms_by_pair(const Features& local) const {
     std::vector<PairTerms> by_pair;
     std::vector<std::string> names;
-    std::vector<bool> found(terms_.size(), false);
+    std::vector<bool> found(terms_.size(), false), has_teacher(terms_.size(), false);
     for (size_t pair = 0; pair < local.pairs.size(); ++pair) {
-      by_pair.push_back({pair, {}, {}});
+      by_pair.push_back({pair, {}, {}, {}});
       names.push_back(local.pairs[pair].name);
       for (size_t i = 0; i < terms_.size(); ++i) {
+        if (terms_[i].teacher == names.back()) {
+          by_pair.back().taught.push_back(i);
+          has_teacher[i] = true;
+        }
         if (config_of(i).pair() != names.back()) continue;
         (terms_[i].whole ? by_pair.back().whole : by_pair.back().terms).push_back(i);
         found[i] = true;
@@ -227,15 +289,30 @@ class LossObjective::Impl {
                           term_path(static_cast<int>(i)), loss_name(config_of(i)), names.back()));
         }
       }
-      if (by_pair.back().terms.empty() && by_pair.back().whole.empty()) by_pair.pop_back();
+      if (!by_pair.back().has_scores() && by_pair.back().whole.empty()) by_pair.pop_back();
     }
     for (size_t i = 0; i < terms_.size(); ++i) {
-      if (found[i]) continue;
-      throw ConfigError(fmt::format("{}.pair is \"{}\", but the features have only {}; give one of those",
-                                    term_path(static_cast<int>(i)), config_of(i).pair(), fmt::join(names, ", ")));
+      const std::string path = term_path(static_cast<int>(i));
+      if (!found[i]) {
+        throw ConfigError(fmt::format("{}.pair is \"{}\", but the features have only {}; give one of those", path,
+                                      config_of(i).pair(), fmt::join(names, ", ")));
+      }
+      if (terms_[i].teacher.empty()) continue;
+      if (!has_teacher[i]) {
+        throw ConfigError(fmt::format("{}.{}.teacher is \"{}\", but the features have only {}; give one of those", path,
+                                      loss_name(config_of(i)), terms_[i].teacher, fmt::join(names, ", ")));
+      }
+      if (device_.tiles != nullptr) {
+        throw ConfigError(
+            fmt::format("{} is {}, which is computed on the CPU alone: set train.device=CPU, or leave it "
+                        "out",
+                        path, loss_name(config_of(i))));
+      }
     }
     return by_pair;
   }
+
+  bool counts_now(size_t term, const Progress& progress) const { return counts(config_of(term), progress.step); }
 
   template <typename T>
   LossResult evaluate_as(const Features& local, const Progress& progress, GatheringBatch& gathering,
@@ -247,13 +324,16 @@ class LossObjective::Impl {
     for (const FeaturePair& pair : local.pairs) result.gradient.pairs.push_back({pair.name, {}, {}, pair.sets});
     GlobalBatch global = finish_batch(gathering, communicator.rank());
     ParameterShares shares;
-    auto texts = gathering.texts.begin();
-    for (const PairTerms& pair : by_pair) {
-      if (pair.terms.empty()) continue;
-      const at::Tensor columns = texts->rows.wait();
-      evaluate_pair<T>(local.pairs[pair.pair], columns, texts->sizes, pair, progress, global, communicator, result,
-                       shares);
-      ++texts;
+    // Those that teach come first.
+    std::map<std::string, TaughtScores> lessons;
+    for (const bool teaching : {true, false}) {
+      auto texts = gathering.texts.begin();
+      for (const PairTerms& pair : by_pair) {
+        if (!pair.has_scores()) continue;
+        GatheringTexts& own = *texts++;
+        if (pair.taught.empty() == teaching) continue;
+        evaluate_pair<T>(local.pairs[pair.pair], own, pair, progress, global, lessons, communicator, result, shares);
+      }
     }
     for (size_t i = 0; i < local.pairs.size(); ++i) {
       FeaturePair& gradient = result.gradient.pairs[i];
@@ -263,6 +343,7 @@ class LossObjective::Impl {
     }
     for (const PairTerms& pair : by_pair) {
       for (const size_t term : pair.whole) {
+        if (!counts_now(term, progress)) continue;
         result.terms[term] =
             terms_[term].whole->evaluate(local.pairs[pair.pair], global.batch, config_of(term).weight(),
                                          result.gradient.pairs[pair.pair], communicator);
@@ -280,31 +361,47 @@ class LossObjective::Impl {
     double bias = 0;
   };
 
+  // What the pair's scores teach goes to `lessons`, where its own losses find what others teach.
   template <typename T>
-  void evaluate_pair(const FeaturePair& features, const at::Tensor& columns, const std::vector<int64_t>& column_sizes,
-                     const PairTerms& pair, const Progress& progress, GlobalBatch& global, Communicator& communicator,
-                     LossResult& result, ParameterShares& shares) const {
+  void evaluate_pair(const FeaturePair& features, GatheringTexts& texts, const PairTerms& pair,
+                     const Progress& progress, GlobalBatch& global, std::map<std::string, TaughtScores>& lessons,
+                     Communicator& communicator, LossResult& result, ParameterShares& shares) const {
     const LogitParameters logits{std::exp(log_scale_.value()), logit_bias_.value()};
+    const at::Tensor columns = texts.rows.wait();
+    const at::Tensor image = features.image.contiguous();
+    TaughtScores taught;
+    const auto now = [&](size_t term) { return counts_now(term, progress); };
+    if (std::any_of(pair.taught.begin(), pair.taught.end(), now)) {
+      taught.record = at::empty({global.batch.rows, global.batch.columns}, image.options());
+    }
     PairLosses<T> losses;
     std::vector<double> weights;
+    std::vector<size_t> terms;
     for (const size_t term : pair.terms) {
+      if (!now(term)) continue;
       if constexpr (std::is_same_v<T, float>) {
         losses.push_back(terms_[term].make_float(logits, progress.epoch));
       } else {
         losses.push_back(terms_[term].make_double(logits, progress.epoch));
       }
       weights.push_back(config_of(term).weight());
+      terms.push_back(term);
+      if (terms_[term].teacher.empty()) continue;
+      const TaughtScores& lesson = lessons.at(terms_[term].teacher);
+      losses.back()->take_teacher(lesson.record.template const_data_ptr<T>());
+      taught.finite &= lesson.finite;
     }
-    const at::Tensor image = features.image.contiguous();
+    if (losses.empty() && !taught.record.defined()) return;
     const PairResult pairs =
         features.sets
-            ? evaluate_sets<T>(image, columns, {features.sets->image, column_sizes},
-                               make_alignment(config_.alignment()), global, losses, weights, shape_, communicator)
-            : evaluate_pairs<T>(image, columns, global, losses, weights, shape_, device_, communicator);
+            ? evaluate_sets<T>(image, columns, {features.sets->image, texts.sizes}, make_alignment(config_.alignment()),
+                               global, losses, weights, taught, shape_, communicator)
+            : evaluate_pairs<T>(image, columns, global, losses, weights, taught, shape_, device_, communicator);
+    if (taught.record.defined()) lessons[features.name] = {taught.record, pairs.finite};
     result.gradient.pairs[pair.pair].image = pairs.d_image;
     result.gradient.pairs[pair.pair].text = pairs.d_text;
     for (size_t i = 0; i < losses.size(); ++i) {
-      const size_t term = pair.terms[i];
+      const size_t term = terms[i];
       result.terms[term] = pairs.values[i];
       result.samples[term] = losses[i]->sample_losses();
       if (terms_[term].uses_logit_scale) shares.log_scale += losses[i]->scale_gradient();
@@ -366,6 +463,12 @@ void LossObjective::clamp() {
 }
 const std::vector<std::string>& LossObjective::term_names() const {
   return impl_->names();
+}
+bool LossObjective::counts_at(size_t term, int64_t step) const {
+  return impl_->counts_at(term, step);
+}
+double LossObjective::collapsed_value(size_t term, int64_t batch) const {
+  return impl_->collapsed_value(term, batch);
 }
 
 }  // namespace muster

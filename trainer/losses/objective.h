@@ -26,7 +26,7 @@ namespace muster {
 // Value and gradients of one evaluation.
 struct LossResult {
   double value = 0;           // weighted sum, of the global batch: the same on every rank
-  std::vector<double> terms;  // each term's own value, unweighted, the same on every rank
+  std::vector<double> terms;  // each term's own value, unweighted, the same on every rank; 0 if it does not count now
   // Of each term: what this rank's samples are of it as anchors, image and caption, unweighted (tal); else empty.
   std::vector<std::vector<double>> samples;
   Features gradient;  // d value / d raw features of this rank's rows; same pairs, shapes, dtype, device
@@ -36,6 +36,9 @@ struct LossResult {
 
 // What is impossible in an objective, whatever the model: one line each, naming the field ("objective.term[0].weight").
 std::vector<std::string> find_problems(const Objective& config);
+
+// The pair of features whose scores teach a term; empty: none does.
+std::string teacher_of(const Term& term);
 
 // As the config says it.
 Alignment make_alignment(const AlignmentConfig& config);
@@ -87,6 +90,13 @@ class LossObjective {
   // "info_nce", "sdm", ... in term order, for logs; those of another pair than "global" are "tal.local", and a repeated
   // name gets its index appended.
   const std::vector<std::string>& term_names() const;
+
+  // Whether a term counts at a step of the run, from 0 on; one that does not has the value 0.
+  bool counts_at(size_t term, int64_t step) const;
+
+  // What a term's value is, with global batches of this size, if all scores are equal, of a loss that can get stuck
+  // there; 0: none.
+  double collapsed_value(size_t term, int64_t batch) const;
 
  private:
   class Impl;

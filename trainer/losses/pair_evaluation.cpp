@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -170,10 +171,32 @@ NormGradients norm_gradients(const PairLosses<T>& losses, const GlobalBatch& glo
   return gradients;
 }
 
+// Keeps the scores of pass 1.
+template <typename T>
+class ScoreRecorder : public TileLoss<T> {
+ public:
+  // scores [rows, columns], contiguous.
+  explicit ScoreRecorder(const at::Tensor& scores) : scores_(scores.template data_ptr<T>()), columns_(scores.size(1)) {}
+
+  void fold(const Block<T>& block) override {
+    for (int64_t r = 0; r < block.rows; ++r) {
+      std::copy_n(block.row(r), block.columns, scores_ + (block.first_row + r) * columns_ + block.first_column);
+    }
+  }
+  void weigh(const Block<T>& /*block*/, T* /*weights*/) override {}
+  std::vector<FoldPart<T>> fold_program() override { throw std::logic_error("ScoreRecorder: on the CPU alone"); }
+  std::vector<WeighPart<T>> weigh_program() override { return {}; }
+
+ private:
+  T* scores_;
+  int64_t columns_;
+};
+
 template <typename T, typename Engine>
 PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tensor& columns,
                          const ColumnRows& column_rows, GlobalBatch& global, const PairLosses<T>& losses,
-                         const std::vector<double>& weights, const TileShape& shape, Communicator& communicator) {
+                         const std::vector<double>& weights, const TaughtScores& taught, const TileShape& shape,
+                         Communicator& communicator) {
   describe_features(engine, losses, global, communicator);
   const PairBatch& batch = global.batch;
 
@@ -181,7 +204,10 @@ PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tens
   for (size_t i = 0; i < losses.size(); ++i) losses[i]->begin(batch, exchange.of(i), shape);
   TileLosses<T> tiles;
   for (const auto& loss : losses) tiles.push_back(loss.get());
-  engine.fold(tiles);
+  TileLosses<T> folding = tiles;
+  std::optional<ScoreRecorder<T>> recorder;
+  if (taught.record.defined()) folding.push_back(&recorder.emplace(taught.record));
+  engine.fold(folding);
   exchange.combine(losses, communicator);
   if (exchange.has_positive_sums()) {
     visit_positives(engine, batch, losses);
@@ -191,7 +217,8 @@ PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tens
   std::vector<double> shares;
   for (size_t i = 0; i < losses.size(); ++i) shares.push_back(losses[i]->finish(weights[i]));
   PairResult result;
-  result.values = sum_shares(shares, engine.all_finite(), communicator);
+  result.finite = engine.all_finite();
+  result.values = sum_shares(shares, result.finite && taught.finite, communicator);
 
   result.d_image = at::empty(image.sizes(), image.options());
   const at::Tensor d_columns = at::empty(columns.sizes(), image.options());
@@ -209,22 +236,23 @@ PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tens
 
 template <typename T>
 PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& columns, GlobalBatch& global,
-                          const PairLosses<T>& losses, const std::vector<double>& weights, const TileShape& shape,
-                          const LossDevice& device, Communicator& communicator) {
+                          const PairLosses<T>& losses, const std::vector<double>& weights, const TaughtScores& taught,
+                          const TileShape& shape, const LossDevice& device, Communicator& communicator) {
   const ColumnRows rows{global.rows, global.batch.offset};
   if (device.tiles == nullptr) {
     TileEngine<T> engine(image, columns, shape);
-    return evaluate_with(engine, image, columns, rows, global, losses, weights, shape, communicator);
+    return evaluate_with(engine, image, columns, rows, global, losses, weights, taught, shape, communicator);
   }
   const bool half = device.half_products && std::is_same_v<T, float>;
   DeviceEngine<T> engine(image, columns, global.batch.offset, shape, *device.tiles, half);
-  return evaluate_with(engine, image, columns, rows, global, losses, weights, shape, communicator);
+  return evaluate_with(engine, image, columns, rows, global, losses, weights, taught, shape, communicator);
 }
 
 template <typename T>
 PairResult evaluate_sets(const at::Tensor& image, const at::Tensor& columns, const SetSizes& sizes,
                          const Alignment& alignment, GlobalBatch& global, const PairLosses<T>& losses,
-                         const std::vector<double>& weights, const TileShape& shape, Communicator& communicator) {
+                         const std::vector<double>& weights, const TaughtScores& taught, const TileShape& shape,
+                         Communicator& communicator) {
   ColumnRows rows;
   auto size = sizes.text.begin();
   for (const int64_t captions : global.rows) {
@@ -233,19 +261,21 @@ PairResult evaluate_sets(const at::Tensor& image, const at::Tensor& columns, con
   }
   rows.first = std::accumulate(sizes.text.begin(), sizes.text.begin() + global.batch.offset, int64_t{0});
   AlignmentEngine<T> engine(image, columns, sizes, alignment, shape);
-  return evaluate_with(engine, image, columns, rows, global, losses, weights, shape, communicator);
+  return evaluate_with(engine, image, columns, rows, global, losses, weights, taught, shape, communicator);
 }
 
 template PairResult evaluate_pairs(const at::Tensor&, const at::Tensor&, GlobalBatch&, const PairLosses<float>&,
-                                   const std::vector<double>&, const TileShape&, const LossDevice&, Communicator&);
+                                   const std::vector<double>&, const TaughtScores&, const TileShape&, const LossDevice&,
+                                   Communicator&);
 template PairResult evaluate_pairs(const at::Tensor&, const at::Tensor&, GlobalBatch&, const PairLosses<double>&,
-                                   const std::vector<double>&, const TileShape&, const LossDevice&, Communicator&);
+                                   const std::vector<double>&, const TaughtScores&, const TileShape&, const LossDevice&,
+                                   Communicator&);
 
 template PairResult evaluate_sets(const at::Tensor&, const at::Tensor&, const SetSizes&, const Alignment&, GlobalBatch&,
-                                  const PairLosses<float>&, const std::vector<double>&, const TileShape&,
-                                  Communicator&);
+                                  const PairLosses<float>&, const std::vector<double>&, const TaughtScores&,
+                                  const TileShape&, Communicator&);
 template PairResult evaluate_sets(const at::Tensor&, const at::Tensor&, const SetSizes&, const Alignment&, GlobalBatch&,
-                                  const PairLosses<double>&, const std::vector<double>&, const TileShape&,
-                                  Communicator&);
+                                  const PairLosses<double>&, const std::vector<double>&, const TaughtScores&,
+                                  const TileShape&, Communicator&);
 
 }  // namespace muster

@@ -22,6 +22,13 @@ struct PairResult {
       values;          // one a loss, of the global batch: the same bits on every rank; NaN if features are not finite
   at::Tensor d_image;  // [b, d] weighted sum's gradient with respect to the raw rows
   at::Tensor d_text;   // [b, d]
+  bool finite = true;  // this rank's features and the columns
+};
+
+// Scores between one pair of features and the losses of another.
+struct TaughtScores {
+  at::Tensor record;   // [rows, columns] of type T; defined: written, row by row, for others to learn from
+  bool finite = true;  // what the losses were given; else their values are NaN, as with features that are not finite
 };
 
 // image [b, d] and columns [B, d], the texts of all ranks: raw, contiguous, of type T, where `device` computes.
@@ -29,8 +36,8 @@ struct PairResult {
 // loss knows this rank's share of its parameters' gradients.
 template <typename T>
 PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& columns, GlobalBatch& global,
-                          const PairLosses<T>& losses, const std::vector<double>& weights, const TileShape& shape,
-                          const LossDevice& device, Communicator& communicator);
+                          const PairLosses<T>& losses, const std::vector<double>& weights, const TaughtScores& taught,
+                          const TileShape& shape, const LossDevice& device, Communicator& communicator);
 
 // The same of sets: image [sum of sizes.image, d], this rank's, and columns [sum of sizes.text, d], the words of all
 // ranks' captions, in rank order. On the CPU. Losses that need lengths of rows are
@@ -38,6 +45,7 @@ PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& columns, Gl
 template <typename T>
 PairResult evaluate_sets(const at::Tensor& image, const at::Tensor& columns, const SetSizes& sizes,
                          const Alignment& alignment, GlobalBatch& global, const PairLosses<T>& losses,
-                         const std::vector<double>& weights, const TileShape& shape, Communicator& communicator);
+                         const std::vector<double>& weights, const TaughtScores& taught, const TileShape& shape,
+                         Communicator& communicator);
 
 }  // namespace muster

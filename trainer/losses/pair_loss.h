@@ -59,7 +59,8 @@ struct PairBatch {
 
 // What a loss wants of the engine: how many arrays of [columns] combined over ranks by maximum, by sum, by minimum;
 // PairBatch::row_norm and column_norm; PairBatch::pair_cosine; whether it has gradients of the rows' lengths; how many
-// arrays of [columns] that are summed over positives (more than 0: visit_positive() is called) and then over ranks.
+// arrays of [columns] that are summed over positives (more than 0: visit_positive() is called) and then over ranks; the
+// scores of another pair of features.
 struct PairNeeds {
   int maxima = 0;
   int sums = 0;
@@ -68,6 +69,7 @@ struct PairNeeds {
   bool pair_cosine = false;
   bool norm_gradient = false;
   int positive_sums = 0;
+  bool teacher = false;
 };
 
 // Those arrays, owned by the engine. They start as kNoCosine, 0 and kNoIndex.
@@ -82,6 +84,9 @@ template <typename T>
 class PairLoss : public TileLoss<T> {
  public:
   virtual PairNeeds needs() const = 0;
+
+  // Before begin(), of a loss that needs them: another pair's scores [rows, columns] of this rank, which outlive it.
+  virtual void take_teacher(const T* /*scores*/) {}
 
   // Both outlive the loss.
   virtual void begin(const PairBatch& batch, const ColumnStatistics& columns, const TileShape& shape) = 0;

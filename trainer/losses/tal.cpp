@@ -301,7 +301,10 @@ class TalLoss : public PairLoss<T> {
 LossTerm describe(const Tal& config, const std::string& path, Checks& checks) {
   checks.at_least(0.0, path + ".margin", config.margin());
   checks.positive(path + ".temperature", config.temperature());
-  return make_loss_term<TalLoss>(config);
+  LossTerm term = make_loss_term<TalLoss>(config);
+  if (config.negatives() == Tal::HARDEST) term.collapsed = 2 * config.margin();
+  term.collapsed_sums = config.reduction() == SUM;
+  return term;
 }
 
 }  // namespace muster

@@ -250,7 +250,10 @@ LossTerm describe(const Triplet& config, const std::string& path, Checks& checks
     case Triplet::SOFT:
       return describe_triplet_soft(config);
   }
-  return make_loss_term<HardestTripletLoss>(config);
+  LossTerm term = make_loss_term<HardestTripletLoss>(config);
+  term.collapsed = 2 * config.margin();
+  term.collapsed_sums = config.reduction() == SUM;
+  return term;
 }
 
 }  // namespace muster
