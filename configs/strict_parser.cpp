@@ -6,6 +6,8 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/text_format.h>
 
+#include <algorithm>
+#include <cctype>
 #include <map>
 #include <utility>
 
@@ -52,6 +54,33 @@ const pb::FieldDescriptor* find_field(const pb::Descriptor& message, const std::
   return nullptr;
 }
 
+// The innermost message that is open at a place of the text, as far as its fields are known.
+const pb::Descriptor& message_at(const std::string& text, int line, int column, const pb::Descriptor& root) {
+  std::vector<const pb::Descriptor*> open = {&root};
+  std::string word;
+  for (size_t i = 0; i < text.size() && (line > 0 || column > 0); ++i) {
+    const char c = text[i];
+    const size_t begin = i;
+    if (c == '#') i = std::min(text.find('\n', i), text.size()) - 1;
+    if (c == '"' || c == '\'') {
+      for (++i; i < text.size() && text[i] != c && text[i] != '\n'; ++i) i += text[i] == '\\' ? 1 : 0;
+    }
+    if (c == '}' && open.size() > 1) open.pop_back();
+    if (c == '{') {
+      const pb::FieldDescriptor* field = open.back()->FindFieldByName(word);
+      const pb::Descriptor* inner = field == nullptr ? nullptr : field->message_type();
+      open.push_back(inner == nullptr ? open.back() : inner);
+    }
+    if (std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_') {
+      const bool goes_on = i > 0 && (std::isalnum(static_cast<unsigned char>(text[i - 1])) != 0 || text[i - 1] == '_');
+      word = goes_on ? word + c : std::string(1, c);
+    }
+    if (c == '\n') --line;
+    if (line == 0 && c != '\n') column -= static_cast<int>(std::min(i, text.size() - 1) - begin) + 1;
+  }
+  return *open.back();
+}
+
 // Where the unknown word begins; protobuf names the place behind it.
 int column_of(const std::string& text, int line, int column, const std::string& message) {
   const std::string word = between(message, "has no field named \"", "\"");
@@ -64,6 +93,10 @@ int column_of(const std::string& text, int line, int column, const std::string& 
 }  // namespace
 
 std::string explain_parse_error(const std::string& message, const pb::Descriptor& root) {
+  return explain_parse_error(message, root, root);
+}
+
+std::string explain_parse_error(const std::string& message, const pb::Descriptor& root, const pb::Descriptor& place) {
   const std::string unknown = between(message, "has no field named \"", "\"");
   const std::string type = between(message, "Message type \"", "\"");
   const pb::Descriptor* const parent = root.file()->pool()->FindMessageTypeByName(type);
@@ -72,7 +105,8 @@ std::string explain_parse_error(const std::string& message, const pb::Descriptor
   if (!twice.empty()) return fmt::format("\"{}\" is given twice; keep one", twice);
   const std::string value = between(message, "Unknown enumeration value of \"", "\"");
   const std::string field_name = between(message, "for field \"", "\"");
-  const pb::FieldDescriptor* const field = find_field(root, field_name);
+  const pb::FieldDescriptor* const here = place.FindFieldByName(field_name);
+  const pb::FieldDescriptor* const field = here != nullptr ? here : find_field(root, field_name);
   if (!value.empty() && field != nullptr) {
     return fmt::format("\"{}\" is no value of {}: give {}", value, field_name, describe_type(*field));
   }
@@ -109,8 +143,9 @@ std::vector<std::string> parse_strictly(const std::string& text, const std::stri
       problems.push_back(fmt::format("{}: {}", name, explain_parse_error(what, *message.GetDescriptor())));
       continue;
     }
-    problems.push_back(fmt::format("{}:{}:{}: {}", name, line + 1, column_of(text, line, column, what) + 1,
-                                   explain_parse_error(what, *message.GetDescriptor())));
+    problems.push_back(fmt::format(
+        "{}:{}:{}: {}", name, line + 1, column_of(text, line, column, what) + 1,
+        explain_parse_error(what, *message.GetDescriptor(), message_at(text, line, column, *message.GetDescriptor()))));
   }
   if (!parsed && problems.empty()) problems.push_back(name + ": cannot be parsed as text format");
   return problems;

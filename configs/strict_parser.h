@@ -17,5 +17,8 @@ std::vector<std::string> parse_strictly(const std::string& text, const std::stri
 
 // What protobuf says of a text below `root`, in our words where they can say more.
 std::string explain_parse_error(const std::string& message, const google::protobuf::Descriptor& root);
+// The same, with the message inside which it is: several may have a field of one name.
+std::string explain_parse_error(const std::string& message, const google::protobuf::Descriptor& root,
+                                const google::protobuf::Descriptor& place);
 
 }  // namespace muster

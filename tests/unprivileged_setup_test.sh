@@ -11,7 +11,7 @@ trap 'rm -rf "$folder"' EXIT
 mkdir -p "$folder/tree/launch" "$folder/tree/.deps/clip" "$folder/bin" "$folder/libtorch/lib"
 cp "$source_dir/launch/setup.sh" "$folder/tree/launch/"
 cp "$source_dir/.deps/clip/bpe_simple_vocab_16e6.txt.gz" "$folder/tree/.deps/clip/"
-cp -r "$source_dir/.deps/tagger" "$folder/tree/.deps/"
+cp -r "$source_dir/.deps/tagger" "$source_dir/.deps/minilm" "$folder/tree/.deps/"
 touch "$folder/libtorch/lib/libtorch_cpu.so"
 printf '#!/bin/sh\nexit 1\n' >"$folder/bin/dpkg-query"   # nothing is installed
 for tool in c++ cmake ninja unzip python3 protoc mpirun git apt-get bash dirname id uname mkdir sha256sum rm env tail grep cut cat; do

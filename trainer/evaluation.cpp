@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
 #include <set>
 
 #include "dataloader/evaluation_reader.h"
@@ -15,6 +16,7 @@
 #include "trainer/losses/objective.h"
 #include "trainer/model_tokenizer.h"
 #include "trainer/retrieval/identity_means.h"
+#include "trainer/retrieval/ndcg.h"
 
 namespace muster {
 namespace {
@@ -95,6 +97,80 @@ at::Tensor labels_of(const std::vector<int64_t>& images, Slice slice, const Spli
   std::transform(images.begin() + slice.first, images.begin() + slice.first + slice.count,
                  labels.mutable_data_ptr<int64_t>(), [&](int64_t image) { return embeddings.label(store, image); });
   return labels;
+}
+
+// A fold's captions and images, and which of this rank's rows they are.
+struct FoldRows {
+  NdcgScope scope;
+  Slice captions, images;
+};
+
+// Where [first, last) of the whole and this rank's rows meet, counted among those.
+Slice meet(int64_t first, int64_t last, Slice own) {
+  const int64_t begin = std::clamp(first, own.first, own.first + own.count);
+  const int64_t end = std::clamp(last, own.first, own.first + own.count);
+  return {begin - own.first, end - begin};
+}
+
+FoldRows fold_of(const SplitEmbeddings& embeddings, int64_t fold, int64_t folds, const Communicator& communicator) {
+  const auto images = static_cast<int64_t>(embeddings.images.size());
+  const auto captions = static_cast<int64_t>(embeddings.captions.size());
+  const int64_t first = fold * (images / folds), last = first + images / folds;
+  // Captions come by images, in the images' order.
+  const auto begin_of = [&](int64_t image) {
+    if (image == images) return captions;
+    const std::set<int64_t> before(embeddings.images.begin(), embeddings.images.begin() + image);
+    const auto& of = embeddings.caption_images;
+    return static_cast<int64_t>(
+        std::find_if(of.begin(), of.end(), [&](int64_t one) { return before.count(one) == 0; }) - of.begin());
+  };
+  const int64_t first_caption = begin_of(first), last_caption = begin_of(last);
+  FoldRows rows;
+  rows.scope.first_caption = first_caption;
+  rows.scope.first_image = first;
+  for (int rank = 0; rank < communicator.size(); ++rank) {
+    const Shard shard{rank, communicator.size()};
+    const Slice own_captions = meet(first_caption, last_caption, slice_of(captions, shard));
+    const Slice own_images = meet(first, last, slice_of(images, shard));
+    rows.scope.caption_rows.push_back(own_captions.count);
+    rows.scope.image_rows.push_back(own_images.count);
+    if (rank != communicator.rank()) continue;
+    rows.captions = own_captions;
+    rows.images = own_images;
+  }
+  return rows;
+}
+
+EmbeddingRows rows_of(const EmbeddingRows& all, Slice part) {
+  return {all.features.narrow(0, part.first, part.count), all.identity.narrow(0, part.first, part.count),
+          all.as_they_are};
+}
+
+EmbeddingSets sets_of(const EmbeddingSets& all, Slice part) {
+  const auto begin = all.sizes.begin() + part.first, end = begin + part.count;
+  const int64_t first = std::accumulate(all.sizes.begin(), begin, int64_t{0});
+  return {all.features.narrow(0, first, std::accumulate(begin, end, int64_t{0})),
+          {begin, end},
+          all.identity.narrow(0, part.first, part.count)};
+}
+
+// Figures, and with `best` the best items of each query.
+BothDirections evaluate_fold(const SplitEmbeddings& embeddings, const FoldRows& rows, BestItems* best,
+                             Communicator& communicator) {
+  if (embeddings.sets) {
+    return evaluate_sets(sets_of(embeddings.sets->texts, rows.captions), sets_of(embeddings.sets->images, rows.images),
+                         embeddings.sets->alignment, communicator, best);
+  }
+  if (embeddings.positives == PositiveRule::kClass) {
+    return evaluate_retrieval(embeddings.text_rows, embeddings.image_rows, communicator);
+  }
+  const EmbeddingRows texts = rows_of(embeddings.text_rows, rows.captions);
+  const EmbeddingRows images = rows_of(embeddings.image_rows, rows.images);
+  if (best != nullptr) {
+    best->of_texts = top_k(texts, images, kNdcgItems, communicator).index;
+    best->of_images = top_k(images, texts, kNdcgItems, communicator).index;
+  }
+  return evaluate_retrieval(texts, images, communicator);
 }
 
 }  // namespace
@@ -179,17 +255,37 @@ std::string positives_name(PositiveRule rule) {
 }
 
 EvaluationRecord evaluate_embeddings(const SplitEmbeddings& embeddings, Split split, int64_t step,
-                                     Communicator& communicator) {
+                                     Communicator& communicator, const EvaluationProtocol& protocol) {
+  const auto images = static_cast<int64_t>(embeddings.images.size());
+  if (protocol.folds < 1 || images % protocol.folds != 0) {
+    throw ConfigError(fmt::format("--folds {} does not divide the {} images of split {} into equal parts",
+                                  protocol.folds, images, split_name(split)));
+  }
+  if (embeddings.positives == PositiveRule::kClass && (protocol.folds > 1 || !protocol.relevances.empty())) {
+    throw ConfigError("--folds and --relevance are of captions; leave out --positives class");
+  }
   EvaluationRecord record;
   record.step = step;
   record.split = split_name(split);
   record.positives = positives_name(embeddings.positives);
-  const BothDirections figures =
-      embeddings.sets
-          ? evaluate_sets(embeddings.sets->texts, embeddings.sets->images, embeddings.sets->alignment, communicator)
-          : evaluate_retrieval(embeddings.text_rows, embeddings.image_rows, communicator);
-  record.text_to_image = figures.text_to_image;
-  record.image_to_text = figures.image_to_text;
+  record.folds = protocol.folds;
+  for (const NamedRelevances& one : protocol.relevances) record.ndcg.push_back({one.name, 0, 0});
+  std::vector<RetrievalMetrics> texts, of_images;
+  for (int64_t fold = 0; fold < protocol.folds; ++fold) {
+    const FoldRows rows = fold_of(embeddings, fold, protocol.folds, communicator);
+    BestItems best;
+    const BothDirections figures =
+        evaluate_fold(embeddings, rows, protocol.relevances.empty() ? nullptr : &best, communicator);
+    texts.push_back(figures.text_to_image);
+    of_images.push_back(figures.image_to_text);
+    for (size_t i = 0; i < protocol.relevances.size(); ++i) {
+      const Ndcg one = ndcg(*protocol.relevances[i].file, best, rows.scope, communicator);
+      record.ndcg[i].text_to_image += one.text_to_image / static_cast<double>(protocol.folds);
+      record.ndcg[i].image_to_text += one.image_to_text / static_cast<double>(protocol.folds);
+    }
+  }
+  record.text_to_image = mean_of(texts);
+  record.image_to_text = mean_of(of_images);
   return record;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "dataloader/store.h"
 #include "trainer/encoders/model.h"
 #include "trainer/report/step_record.h"
+#include "trainer/retrieval/relevance_file.h"
 #include "trainer/retrieval/retrieval.h"
 #include "trainer/retrieval/set_retrieval.h"
 #include "trainer/run_settings.h"
@@ -47,6 +49,11 @@ struct SplitEmbeddings {
   }
 };
 
+struct NamedRelevances {
+  std::string name;  // "rougeL"
+  std::shared_ptr<const RelevanceFile> file;
+};
+
 // What the loader must give the model.
 InputSize input_size(const ModelConfig& model);
 
@@ -63,8 +70,18 @@ at::Tensor embed_tokens(Model& model, const at::Tensor& tokens);
 SplitEmbeddings embed_split(Model& model, const Store& store, Split split, const RunSettings& settings,
                             Communicator& communicator, PositiveRule positives = PositiveRule::kIdentity);
 
-// Collective. Both directions.
+// How a split is evaluated beside its ranks.
+struct EvaluationProtocol {
+  // The split's images in so many parts of consecutive ones, each a gallery of its own with its captions; figures are
+  // the mean over parts. COCO's "1K": 5 of 1,000 images.
+  int64_t folds = 1;
+  // NDCG by each of these, which are of the whole split.
+  std::vector<NamedRelevances> relevances;
+};
+
+// Collective. Both directions. ConfigError: folds that do not divide the images, folds or relevances of classes;
+// DataError: a fold without captions; damaged relevances.
 EvaluationRecord evaluate_embeddings(const SplitEmbeddings& embeddings, Split split, int64_t step,
-                                     Communicator& communicator);
+                                     Communicator& communicator, const EvaluationProtocol& protocol = {});
 
 }  // namespace muster

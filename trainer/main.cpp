@@ -98,6 +98,7 @@ int run(int argc, char** argv, Process& process) {
   add_eval_command(app, process);
   add_embed_command(app, process);
   add_export_command(app, process);
+  add_relevance_command(app, process);
   add_search_command(app, process);
   add_serve_command(app, process);
   add_loss_command(app, process);

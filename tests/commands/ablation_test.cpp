@@ -93,7 +93,7 @@ TEST_F(AblationTest, PresetsVariantsAreConfigs) {
       ++variants;
     }
   }
-  EXPECT_EQ(variants, 9);
+  EXPECT_EQ(variants, 11);
 }
 
 }  // namespace

@@ -229,7 +229,7 @@ TEST_F(LossCommand, RefusesWhatItCannotUse) {
   bad[bad.size() - 2].second = batch.local_image.to(at::kDouble);
   bad[bad.size() - 1].second = batch.local_text.to(at::kDouble);
   write_features(bad);
-  expect_refusal("'image.local' is Double [5, 3] of 5 samples, 'image' Float [5, 4] of 5");
+  expect_refusal("'image' is Float [5, 4] of 5 samples, 'image.local' Double [5, 3] of 5");
   bad = good;
   bad.emplace_back("weight", at::full({4}, 1.0, at::kFloat));
   write_features(bad);

@@ -84,11 +84,10 @@ TEST(BertTest, MiniLmsHiddenStatesAreTransformers) {
     Bert bert(minilm, initialiser);
     const std::vector<std::string> spare = load(bert, minilm, default_data_file("minilm/model.safetensors"));
     if (layers == 6) {
-      EXPECT_EQ(spare, (std::vector<std::string>{"embeddings", "pooler"}));
+      EXPECT_EQ(spare, (std::vector<std::string>{"pooler"}));
     }
     if (layers == 3) {
-      EXPECT_EQ(spare, (std::vector<std::string>{"embeddings", "encoder.layer.3", "encoder.layer.4", "encoder.layer.5",
-                                                 "pooler"}));
+      EXPECT_EQ(spare, (std::vector<std::string>{"encoder.layer.3", "encoder.layer.4", "encoder.layer.5", "pooler"}));
     }
     const at::Tensor hidden = bert.forward(tokens, {}, 0);
     const at::Tensor& theirs = truth.at("hidden." + std::to_string(layers));

@@ -85,8 +85,7 @@ TEST(ListNet, OfItsOwnScoresIsZero) {
 }
 
 TEST(ListNet, OfABatchOfOneIsZero) {
-  const LossResult result =
-      evaluate("term { list_net { teacher: 'local' } }", make_batch(1, 12, 1, 8), at::kFloat);
+  const LossResult result = evaluate("term { list_net { teacher: 'local' } }", make_batch(1, 12, 1, 8), at::kFloat);
   EXPECT_NEAR(result.value, 0, 1e-5);
   EXPECT_LE(largest(result.gradient.pairs[0].text), 1e-5);
 }
@@ -105,7 +104,8 @@ TEST(ListNet, TeachersThatAreTaughtOrAbsentAreRefused) {
   const std::vector<std::string> problems = find_problems(
       parse_objective("term { list_net { teacher: 'local' } } term { pair: 'local' list_net { teacher: 'global' } }"));
   ASSERT_FALSE(problems.empty());
-  EXPECT_NE(problems[0].find("objective.term[0] is taught by the pair \"local\", which objective.term[1] teaches"), std::string::npos)
+  EXPECT_NE(problems[0].find("objective.term[0] is taught by the pair \"local\", which objective.term[1] teaches"),
+            std::string::npos)
       << problems[0];
   EXPECT_FALSE(find_problems(parse_objective("term { list_net { teacher: 'global' } }")).empty());
   const Batch batch = make_batch(4, 6, 4, 2);

@@ -93,6 +93,7 @@ template <typename Ranking>
 RetrievalMetrics metrics_of(const EmbeddingRows& queries, const EmbeddingRows& gallery, const Ranking& ranking) {
   RetrievalMetrics truth;
   truth.gallery = gallery.features.size(0);
+  std::vector<double> ranks;
   for (int64_t q = 0; q < queries.features.size(0); ++q) {
     const int64_t identity = queries.identity.const_data_ptr<int64_t>()[q];
     const std::vector<int64_t> order = ranking(q);
@@ -109,6 +110,7 @@ RetrievalMetrics metrics_of(const EmbeddingRows& queries, const EmbeddingRows& g
       continue;
     }
     ++truth.queries;
+    ranks.push_back(first);
     truth.r1 += first <= 1 ? 100 : 0;
     truth.r5 += first <= 5 ? 100 : 0;
     truth.r10 += first <= 10 ? 100 : 0;
@@ -118,6 +120,10 @@ RetrievalMetrics metrics_of(const EmbeddingRows& queries, const EmbeddingRows& g
   for (double* figure : {&truth.r1, &truth.r5, &truth.r10, &truth.map, &truth.minp}) {
     *figure /= static_cast<double>(std::max<int64_t>(truth.queries, 1));
   }
+  if (ranks.empty()) return truth;
+  std::sort(ranks.begin(), ranks.end());
+  truth.mean_rank = std::accumulate(ranks.begin(), ranks.end(), 0.0) / static_cast<double>(ranks.size());
+  truth.median_rank = std::floor((ranks[(ranks.size() - 1) / 2] + ranks[ranks.size() / 2]) / 2);
   return truth;
 }
 

@@ -31,6 +31,8 @@ void expect_near(const RetrievalMetrics& made, const RetrievalMetrics& truth) {
   EXPECT_NEAR(made.r10, truth.r10, 1e-9);
   EXPECT_NEAR(made.map, truth.map, 1e-9);
   EXPECT_NEAR(made.minp, truth.minp, 1e-9);
+  EXPECT_EQ(made.median_rank, truth.median_rank);
+  EXPECT_NEAR(made.mean_rank, truth.mean_rank, 1e-9);
   EXPECT_EQ(made.queries, truth.queries);
   EXPECT_EQ(made.gallery, truth.gallery);
   EXPECT_EQ(made.skipped, truth.skipped);

@@ -9,6 +9,7 @@
 
 #include "comm/local_communicator.h"
 #include "comm/thread_communicator.h"
+#include "dataloader/batch.h"
 #include "launch/error.h"
 #include "tests/retrieval/made_embeddings.h"
 
@@ -95,6 +96,8 @@ void expect_near(const RetrievalMetrics& made, const RetrievalMetrics& truth) {
   EXPECT_NEAR(made.r10, truth.r10, 1e-9);
   EXPECT_NEAR(made.map, truth.map, 1e-9);
   EXPECT_NEAR(made.minp, truth.minp, 1e-9);
+  EXPECT_EQ(made.median_rank, truth.median_rank);
+  EXPECT_NEAR(made.mean_rank, truth.mean_rank, 1e-9);
   EXPECT_EQ(made.queries, truth.queries);
   EXPECT_EQ(made.gallery, truth.gallery);
   EXPECT_EQ(made.skipped, truth.skipped);
@@ -163,6 +166,37 @@ TEST(EvaluateSets, SaysHowManyRowsAreNotFinite) {
   images.features[1][3].fill_(std::numeric_limits<float>::quiet_NaN());
   LocalCommunicator alone;
   EXPECT_THROW(evaluate_sets(texts, images, {}, alone), NonFiniteError);
+}
+
+// The best items of both sides are those of the brute force's order, on any ranks, ties included.
+TEST(EvaluateSets, BestItemsAreBruteForces) {
+  const EmbeddingSets texts = make_sets(70, 0, 6, 40, true, 1), images = make_sets(60, 1, 9, 45, true, 2);
+  const std::vector<std::vector<double>> scores = brute_force(texts, images, {});
+  for (const int ranks : {1, 2, 3}) {
+    run_ranks(ranks, [&](Communicator& communicator) {
+      const Shard shard{communicator.rank(), communicator.size()};
+      const Slice own_texts = slice_of(70, shard), own_images = slice_of(60, shard);
+      BestItems best;
+      evaluate_sets(part(texts, own_texts.first, own_texts.count), part(images, own_images.first, own_images.count), {},
+                    communicator, &best);
+      ASSERT_EQ(best.of_texts.sizes(), (at::IntArrayRef{own_texts.count, kNdcgItems}));
+      ASSERT_EQ(best.of_images.sizes(), (at::IntArrayRef{own_images.count, kNdcgItems}));
+      for (int64_t q = 0; q < own_texts.count; ++q) {
+        const std::vector<int64_t> order = order_of(scores[static_cast<size_t>(own_texts.first + q)]);
+        for (int64_t i = 0; i < kNdcgItems; ++i) {
+          EXPECT_EQ(best.of_texts[q][i].item<int64_t>(), order[static_cast<size_t>(i)]);
+        }
+      }
+      for (int64_t q = 0; q < own_images.count; ++q) {
+        std::vector<double> column;
+        for (const auto& row : scores) column.push_back(row[static_cast<size_t>(own_images.first + q)]);
+        const std::vector<int64_t> order = order_of(column);
+        for (int64_t i = 0; i < kNdcgItems; ++i) {
+          EXPECT_EQ(best.of_images[q][i].item<int64_t>(), order[static_cast<size_t>(i)]);
+        }
+      }
+    });
+  }
 }
 
 }  // namespace

@@ -245,7 +245,9 @@ inline std::vector<std::pair<std::string, RunSettings>> costed_settings(int64_t 
   const std::string info_nce = "term { info_nce { positives: IDENTITY } }";
   const google::protobuf::OneofDescriptor* losses = Term::descriptor()->FindOneofByName("loss");
   for (int i = 0; i < losses->field_count(); ++i) {
-    const std::string objective = "term { " + losses->field(i)->name() + " {} }";
+    const std::string loss = losses->field(i)->name();
+    if (loss == "list_net") continue;  // needs another pair of features
+    const std::string objective = "term { " + loss + " {} }";
     all.emplace_back(objective, small_settings(objective, batch));
   }
   for (const std::string& objective :

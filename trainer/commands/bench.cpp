@@ -19,6 +19,7 @@
 #include "configs/strict_parser.h"
 #include "launch/error.h"
 #include "launch/process.h"
+#include "trainer/commands/bench_alignment.h"
 #include "trainer/commands/bench_data.h"
 #include "trainer/commands/bench_device.h"
 #include "trainer/commands/bench_retrieval.h"
@@ -168,6 +169,7 @@ void add_bench_command(CLI::App& app, Process& process) {
   CLI::App* command = app.add_subcommand("bench", "Measure a part on this machine");
   command->require_subcommand(1);
   add_bench_train(*command, process);
+  add_bench_alignment(*command, process);
   add_bench_retrieval(*command, process);
   add_data_benchmarks(*command, process);
   add_bench_references(*command, process);

@@ -19,6 +19,7 @@ void add_train_command(CLI::App& app, Process& process);
 void add_eval_command(CLI::App& app, Process& process);
 void add_embed_command(CLI::App& app, Process& process);
 void add_export_command(CLI::App& app, Process& process);
+void add_relevance_command(CLI::App& app, Process& process);
 void add_search_command(CLI::App& app, Process& process);
 void add_serve_command(CLI::App& app, Process& process);
 void add_loss_command(CLI::App& app, Process& process);

@@ -20,6 +20,7 @@
 #include "trainer/evaluation.h"
 #include "trainer/report/metrics_file.h"
 #include "trainer/restored_samples.h"
+#include "trainer/retrieval/ndcg.h"
 #include "trainer/run_folder.h"
 #include "trainer/run_report.h"
 #include "trainer/split_names.h"
@@ -34,6 +35,8 @@ struct EvalArguments {
   std::string weights = "auto";
   std::string positives = "identity";
   bool best_on_test = false;
+  int64_t folds = 1;
+  std::vector<std::string> relevances;  // NAME=FILE
   RanksRequest ranks;
   RefineRequest refine;
 };
@@ -44,8 +47,38 @@ PositiveRule rule_of(const EvalArguments& arguments) {
 }
 
 std::string format_table(const EvaluationRecord& record) {
-  return record.positives == "class" ? format_class_table(record.text_to_image, record.image_to_text)
-                                     : format_retrieval_table(record.text_to_image, record.image_to_text);
+  if (record.positives == "class") return format_class_table(record.text_to_image, record.image_to_text);
+  std::string table = format_retrieval_table(record.text_to_image, record.image_to_text);
+  if (record.positives == "image" || record.folds > 1 || !record.ndcg.empty()) {
+    table += format_caption_table(record.text_to_image, record.image_to_text);
+  }
+  for (const NamedNdcg& one : record.ndcg) {
+    table += fmt::format("NDCG@{} by {}: text to image {:.4f}, image to text {:.4f}\n", kNdcgItems, one.name,
+                         one.text_to_image, one.image_to_text);
+  }
+  return table;
+}
+
+// The files, opened; sizes are those of the split.
+EvaluationProtocol open_protocol(const EvalArguments& arguments, const Store& store, Split split) {
+  EvaluationProtocol protocol{arguments.folds, {}};
+  const std::vector<int64_t> images = store.images_of(split);
+  int64_t captions = 0;
+  for (const int64_t image : images) captions += store.caption_count(image);
+  for (const std::string& given : arguments.relevances) {
+    const size_t equals = given.find('=');
+    if (equals == 0 || equals == std::string::npos || equals + 1 == given.size()) {
+      throw ConfigError(fmt::format("--relevance {}: give NAME=FILE, such as rougeL=relevances.f32", given));
+    }
+    const std::string name = given.substr(0, equals);
+    for (const NamedRelevances& other : protocol.relevances) {
+      if (other.name == name)
+        throw ConfigError(fmt::format("--relevance: {} stands there twice; name one otherwise", name));
+    }
+    protocol.relevances.push_back({name, std::make_shared<RelevanceFile>(given.substr(equals + 1), captions,
+                                                                         static_cast<int64_t>(images.size()))});
+  }
+  return protocol;
 }
 
 // What is compared, in words: identities are the store's own, whatever the run was trained on.
@@ -57,6 +90,10 @@ std::string describe_comparison(const EvalArguments& arguments, const TrainedRun
                                                                           : "the same identity";
   std::string text = fmt::format("{} of {}, step {}: {} images, {} captions; right is {}\n", arguments.split,
                                  store.path(), run.step, embeddings.images.size(), embeddings.captions.size(), rule);
+  if (arguments.folds > 1) {
+    text += fmt::format("means of {} folds of {} images and their captions\n", arguments.folds,
+                        embeddings.images.size() / static_cast<size_t>(arguments.folds));
+  }
   if (run.store_fingerprint != store.fingerprint()) {
     text +=
         fmt::format("{} was trained on another store; identities are those of {}\n", arguments.run_dir, store.path());
@@ -84,7 +121,8 @@ void evaluate_run(const EvalArguments& arguments, Process& process) {
   if (of_classes && !(arguments.report.empty() && arguments.ranks.path.empty())) {
     throw ConfigError("--positives class ranks classes; --report and --ranks show captions: leave them out");
   }
-  const bool own_place = arguments.report.empty() && !is_checkpoint_folder(arguments.run_dir) && !of_classes;
+  const bool own_place =
+      arguments.report.empty() && !is_checkpoint_folder(arguments.run_dir) && !of_classes && arguments.folds == 1;
   const std::string report = own_place ? report_path(arguments.run_dir) : arguments.report;
   const std::vector<std::string> inputs = {arguments.run_dir, arguments.store};
   read_run_config(arguments.run_dir);  // says so if there is no run
@@ -101,9 +139,10 @@ void evaluate_run(const EvalArguments& arguments, Process& process) {
   if (split == Split::kVal && trains_on_val(run.settings.data)) {
     log_warning(fmt::format("{} was trained on val (data.train_splits)", arguments.run_dir));
   }
+  const EvaluationProtocol protocol = open_protocol(arguments, store, split);
   const SplitEmbeddings embeddings =
       embed_split(*run.model, store, split, run.settings, *communicator, rule_of(arguments));
-  const EvaluationRecord result = evaluate_embeddings(embeddings, split, run.step, *communicator);
+  const EvaluationRecord result = evaluate_embeddings(embeddings, split, run.step, *communicator, protocol);
   std::vector<EvaluationRecord> records = {result};
   if (arguments.refine.wanted) {
     const RefinedEvaluation refined = evaluate_refined(arguments.refine, refinement, arguments.run_dir, run, store,
@@ -192,6 +231,19 @@ void add_eval_command(CLI::App& app, Process& process) {
       ->capture_default_str();
   auto* refine = add_refine_options(*command, arguments->refine,
                                     "Also with the references that the run has learned, and a control without them");
+  auto* folds = command
+                    ->add_option("--folds", arguments->folds,
+                                 "Means over so many parts of consecutive images, each a gallery of its own (COCO 1K: "
+                                 "5); no report")
+                    ->check(CLI::Range(1, 1 << 20))
+                    ->excludes(report)
+                    ->excludes(ranks)
+                    ->excludes(refine)
+                    ->capture_default_str();
+  auto* relevance = command->add_option("--relevance", arguments->relevances,
+                                        "NAME=FILE: also NDCG@25 by a file of muster relevance, or of published code "
+                                        "(raw float32, captions x images); may be given again");
+  relevance->allow_extra_args(false)->excludes(refine);
   auto* best_on_test = command
                            ->add_flag("--best-on-test", arguments->best_on_test,
                                       "Try every kept checkpoint on test and show the best there; saves nothing")
@@ -199,6 +251,8 @@ void add_eval_command(CLI::App& app, Process& process) {
                            ->excludes(checkpoint)
                            ->excludes(report)
                            ->excludes(ranks)
+                           ->excludes(folds)
+                           ->excludes(relevance)
                            ->excludes(refine);
   command
       ->add_option("--embeddings", arguments->embeddings,
@@ -208,6 +262,8 @@ void add_eval_command(CLI::App& app, Process& process) {
       ->excludes(report)
       ->excludes(best_on_test)
       ->excludes(refine)
+      ->excludes(folds)
+      ->excludes(relevance)
       ->excludes(positives);
   command->callback([arguments, &process] { evaluate(*arguments, process); });
 }

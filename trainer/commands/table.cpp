@@ -27,6 +27,7 @@ struct TableArguments {
   std::string split = "test";
   std::string step = "newest";
   std::string positives = "identity";
+  int64_t folds = 1;
   std::string format = "markdown";
   std::string spread = "deviation";
 };
@@ -86,7 +87,9 @@ std::map<Evaluated, EvaluationRecord> choose_records(const std::string& run_dir,
   const int64_t best = best_step(during_training);
   std::map<Evaluated, EvaluationRecord> chosen;
   for (const EvaluationRecord& record : records) {
-    if (record.split != arguments.split || record.positives != arguments.positives) continue;
+    if (record.split != arguments.split || record.positives != arguments.positives || record.folds != arguments.folds) {
+      continue;
+    }
     if (arguments.step == "best" && record.step != best) continue;
     const Evaluated key{record.data, scores_of(record)};
     const auto found = chosen.find(key);
@@ -151,6 +154,9 @@ void add_table_command(CLI::App& app, Process& process) {
       ->capture_default_str();
   command->add_option("--positives", arguments->positives, "As muster eval: identity, image or class")
       ->check(CLI::IsMember({"identity", "image", "class"}))
+      ->capture_default_str();
+  command->add_option("--folds", arguments->folds, "As muster eval")
+      ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   command->add_option("--spread", arguments->spread, "deviation (of the sample, n - 1) or half-range")
       ->check(CLI::IsMember({"deviation", "half-range"}))

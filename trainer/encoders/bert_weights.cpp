@@ -71,6 +71,7 @@ std::vector<std::string> copy_bert(const WeightFile& file, const BertSizes& size
   std::set<std::string> spare;
   for (size_t i = 0; i < file.tensors().size(); ++i) {
     const TensorShape& tensor = file.tensors()[i];
+    if (without_prefix(tensor.name) == "embeddings.position_ids") continue;  // 0, 1, 2, ...
     const auto place = places.find(without_prefix(tensor.name));
     if (place == places.end()) {
       spare.insert(module_of(without_prefix(tensor.name)));

@@ -199,9 +199,8 @@ ModelConfig resolve_model(const ModelConfig& config) {
   ModelConfig resolved = preset_sizes(config.preset());
   resolved.MergeFrom(config);
   Checks checks;
-  checks.require(
-      config.regions().width() == 0,
-      fmt::format("model.regions.width is {}, must be 0 (no regions) or more", config.regions().width()));
+  checks.require(config.regions().width() == 0,
+                 fmt::format("model.regions.width is {}, must be 0 (no regions) or more", config.regions().width()));
   check_image(resolved.image(), checks);
   check_text(resolved.text(), checks);
   checks.size("joint_width", resolved.has_joint_width(), resolved.joint_width(), 1, kMaxWidth);

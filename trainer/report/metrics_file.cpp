@@ -1,5 +1,6 @@
 #include "trainer/report/metrics_file.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -15,9 +16,16 @@ using Json = nlohmann::ordered_json;  // keeps the order of the terms
 constexpr size_t kMaxLineBytes = 1 << 20;
 
 Json to_json(const RetrievalMetrics& metrics) {
-  return {{"r1", metrics.r1},           {"r5", metrics.r5},          {"r10", metrics.r10},
-          {"map", metrics.map},         {"minp", metrics.minp},      {"queries", metrics.queries},
-          {"gallery", metrics.gallery}, {"skipped", metrics.skipped}};
+  return {{"r1", metrics.r1},
+          {"r5", metrics.r5},
+          {"r10", metrics.r10},
+          {"map", metrics.map},
+          {"minp", metrics.minp},
+          {"queries", metrics.queries},
+          {"gallery", metrics.gallery},
+          {"skipped", metrics.skipped},
+          {"median_rank", metrics.median_rank},
+          {"mean_rank", metrics.mean_rank}};
 }
 
 double number(const Json& object, const char* key) {
@@ -42,7 +50,19 @@ RetrievalMetrics metrics_from(const Json& line, const char* key) {
                            number(*found, "map"),      number(*found, "minp"),    integer(*found, "queries"),
                            integer(*found, "gallery"), integer(*found, "skipped")};
   if (found->contains("ap50")) metrics.ap50 = number(*found, "ap50");
+  metrics.median_rank = number(*found, "median_rank");
+  metrics.mean_rank = number(*found, "mean_rank");
   return metrics;
+}
+
+std::vector<NamedNdcg> ndcg_from(const Json& line) {
+  std::vector<NamedNdcg> all;
+  const auto found = line.find("ndcg");
+  if (found == line.end() || !found->is_object()) return all;
+  for (const auto& [name, value] : found->items()) {
+    if (value.is_object()) all.push_back({name, number(value, "text_to_image"), number(value, "image_to_text")});
+  }
+  return all;
 }
 
 StepRecord step_from(const Json& line) {
@@ -112,6 +132,10 @@ std::string to_json_line(const EvaluationRecord& record) {
     line["positives"] = record.positives;
   }
   if (record.positives == "class") line["text_to_image"]["ap50"] = record.text_to_image.ap50;
+  if (record.folds > 1) line["folds"] = record.folds;
+  for (const NamedNdcg& one : record.ndcg) {
+    line["ndcg"][one.name] = {{"text_to_image", one.text_to_image}, {"image_to_text", one.image_to_text}};
+  }
   if (!record.refinement.empty()) line["refinement"] = record.refinement;
   return line.dump();
 }
@@ -127,10 +151,10 @@ MetricsHistory read_metrics(const std::string& path) {
     } else if (parsed["kind"] == "step") {
       history.steps.push_back(step_from(parsed));
     } else if (parsed["kind"] == "evaluation") {
-      history.evaluations.push_back({integer(parsed, "step"), text(parsed, "split", ""),
-                                     metrics_from(parsed, "text_to_image"), metrics_from(parsed, "image_to_text"),
-                                     text(parsed, "data", ""), text(parsed, "positives", "identity"),
-                                     text(parsed, "refinement", "")});
+      history.evaluations.push_back(
+          {integer(parsed, "step"), text(parsed, "split", ""), metrics_from(parsed, "text_to_image"),
+           metrics_from(parsed, "image_to_text"), text(parsed, "data", ""), text(parsed, "positives", "identity"),
+           std::max<int64_t>(1, integer(parsed, "folds")), ndcg_from(parsed), text(parsed, "refinement", "")});
     }
   }
   return history;
@@ -140,7 +164,8 @@ void record_evaluation(const std::string& path, const EvaluationRecord& record) 
   std::string lines;
   for (const EvaluationRecord& other : read_metrics(path).evaluations) {
     const bool same = other.step == record.step && other.split == record.split && other.data == record.data &&
-                      other.positives == record.positives && other.refinement == record.refinement;
+                      other.positives == record.positives && other.folds == record.folds &&
+                      other.refinement == record.refinement;
     if (!same) lines += to_json_line(other) + '\n';
   }
   write_file_atomically(path, lines + to_json_line(record) + '\n');

@@ -25,6 +25,13 @@ struct StepRecord {
   double eta_seconds = 0;
 };
 
+// NDCG@25 by a file of relevances (muster eval --relevance).
+struct NamedNdcg {
+  std::string name;
+  double text_to_image = 0;  // 0 .. 1
+  double image_to_text = 0;
+};
+
 struct EvaluationRecord {
   int64_t step = 0;
   std::string split;  // "val", "test"
@@ -32,7 +39,9 @@ struct EvaluationRecord {
   RetrievalMetrics image_to_text;
   std::string data = {};               // fingerprint of the store; empty: the one that the run trains on
   std::string positives = "identity";  // what makes a gallery item right: the same "identity", "image" or "class"
-  std::string refinement = {};         // how references took part (muster eval --refine); empty: they did not
+  int64_t folds = 1;                   // figures are the mean over so many consecutive parts of the split
+  std::vector<NamedNdcg> ndcg = {};
+  std::string refinement = {};  // how references took part (muster eval --refine); empty: they did not
 };
 
 }  // namespace muster

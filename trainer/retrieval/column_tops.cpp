@@ -106,6 +106,12 @@ void ColumnTops::add_seconds(const UnitRows& queries, std::vector<float>& second
   });
 }
 
+void ColumnTops::finish(Communicator& communicator) {
+  join_workers();
+  join_ranks(communicator);
+  for (std::vector<Hit>& hits : hits_) std::sort(hits.begin(), hits.end(), better);
+}
+
 void ColumnTops::mix(const UnitRows& queries, const ScoreRule& rule, Communicator& communicator) {
   join_workers();
   join_ranks(communicator);

@@ -25,6 +25,9 @@ class ColumnTops {
   // `queries` (this rank's) and the block's rows have second rows.
   void mix(const UnitRows& queries, const ScoreRule& rule, Communicator& communicator);
 
+  // Collective: the k best of each column of all ranks by their plain scores, in place of mix().
+  void finish(Communicator& communicator);
+
   const std::vector<Hit>& best_first(int64_t column) const { return hits_[static_cast<size_t>(column)]; }
 
  private:

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace muster {
 namespace {
@@ -31,6 +32,34 @@ std::string format_retrieval_table(const RetrievalMetrics& text_to_image, const 
                          image_to_text.skipped);
   }
   return table;
+}
+
+RetrievalMetrics mean_of(const std::vector<RetrievalMetrics>& parts) {
+  RetrievalMetrics mean;
+  mean.gallery = parts.at(0).gallery;
+  for (const RetrievalMetrics& part : parts) {
+    mean.queries += part.queries;
+    mean.skipped += part.skipped;
+  }
+  for (const auto figure : {&RetrievalMetrics::r1, &RetrievalMetrics::r5, &RetrievalMetrics::r10,
+                            &RetrievalMetrics::map, &RetrievalMetrics::minp, &RetrievalMetrics::ap50,
+                            &RetrievalMetrics::median_rank, &RetrievalMetrics::mean_rank}) {
+    for (const RetrievalMetrics& part : parts) mean.*figure += part.*figure / static_cast<double>(parts.size());
+  }
+  return mean;
+}
+
+std::string format_caption_table(const RetrievalMetrics& text_to_image, const RetrievalMetrics& image_to_text) {
+  std::string table = fmt::format("{:<13}  {:>6}  {:>6}  {:>6}  {:>6}  {:>8}  {:>8}  {:>8}\n", "%", "R@1", "R@5",
+                                  "R@10", "medR", "meanR", "queries", "gallery");
+  for (const auto& [direction, metrics] :
+       {std::pair("text to image", &text_to_image), std::pair("image to text", &image_to_text)}) {
+    table += fmt::format("{:<13}  {:>6.2f}  {:>6.2f}  {:>6.2f}  {:>6.1f}  {:>8.2f}  {:>8}  {:>8}\n", direction,
+                         metrics->r1, metrics->r5, metrics->r10, metrics->median_rank, metrics->mean_rank,
+                         metrics->queries, metrics->gallery);
+  }
+  const auto sum = [](const RetrievalMetrics& metrics) { return metrics.r1 + metrics.r5 + metrics.r10; };
+  return table + fmt::format("rsum {:.2f}\n", sum(text_to_image) + sum(image_to_text));
 }
 
 std::string format_class_table(const RetrievalMetrics& class_to_image, const RetrievalMetrics& image_to_class) {

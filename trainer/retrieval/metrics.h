@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace muster {
 
@@ -19,10 +20,21 @@ struct RetrievalMetrics {
   int64_t skipped = 0;  // queries left out, having no positive in the gallery
   // Share of positives among the 50 best items (among all, where there are fewer): what Reed et al. (2016) call AP@50.
   double ap50 = 0;
+  // Of the best-ranked positive's rank, from 1; the median rounded down, as the field has it.
+  double median_rank = 0;
+  double mean_rank = 0;
 };
+
+// The mean of each figure over consecutive parts of a split; numbers of queries are added up, of gallery items the
+// first's. At least one.
+RetrievalMetrics mean_of(const std::vector<RetrievalMetrics>& parts);
 
 // Aligned plain text of both directions, as the field prints it; every line ends with a newline.
 std::string format_retrieval_table(const RetrievalMetrics& text_to_image, const RetrievalMetrics& image_to_text);
+
+// What the field of image-caption retrieval prints in place of mAP and mINP: median and mean rank, and the sum of both
+// directions' recalls (rsum).
+std::string format_caption_table(const RetrievalMetrics& text_to_image, const RetrievalMetrics& image_to_text);
 
 // The same where the texts are classes' (identity_means()): with AP@50 of the first direction.
 std::string format_class_table(const RetrievalMetrics& class_to_image, const RetrievalMetrics& image_to_class);

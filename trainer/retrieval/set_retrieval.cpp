@@ -6,13 +6,16 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <stdexcept>
 
 #include "trainer/retrieval/column_ranks.h"
+#include "trainer/retrieval/column_tops.h"
 #include "trainer/retrieval/global_rows.h"
 #include "trainer/retrieval/positive_index.h"
 #include "trainer/retrieval/rank_figures.h"
 #include "trainer/retrieval/row_ranks.h"
+#include "trainer/retrieval/row_tops.h"
 #include "trainer/retrieval/score_kernel.h"
 
 namespace muster {
@@ -211,10 +214,14 @@ std::vector<int64_t> gather_numbers(const std::vector<int64_t>& own, const std::
   return {all.const_data_ptr<int64_t>(), all.const_data_ptr<int64_t>() + all.size(0)};
 }
 
+void write_items(const std::vector<Hit>& hits, int64_t* items, int64_t row, int64_t width) {
+  std::transform(hits.begin(), hits.end(), items + row * width, [](const Hit& hit) { return int64_t{hit.item}; });
+}
+
 }  // namespace
 
 BothDirections evaluate_sets(const EmbeddingSets& texts, const EmbeddingSets& images, const Alignment& alignment,
-                             Communicator& communicator) {
+                             Communicator& communicator, BestItems* best) {
   check_sets(texts, 0, std::numeric_limits<int64_t>::max());
   check_sets(images, 1, kMostRegions);
   const EmbeddingRows word_rows{texts.features, {}}, region_rows{images.features, {}};
@@ -251,15 +258,44 @@ BothDirections evaluate_sets(const EmbeddingSets& texts, const EmbeddingSets& im
   });
   of_texts.begin_counting();
   const at::Tensor image_figures = at::empty({gallery, kFigures}, at::kDouble);
+  const int64_t all_captions = text_identity.size(0);
+  std::optional<RowTops> text_tops;
+  at::Tensor image_best;
+  if (best != nullptr) {
+    text_tops.emplace(scorer.captions(), kNdcgItems);
+    image_best = at::empty({gallery, std::min(kNdcgItems, all_captions)}, at::kLong);
+  }
   for_each_block([&](const ImageBlock& block, const GalleryBlock& items, const float* rows) {
+    std::optional<ColumnTops> image_tops;
+    if (best != nullptr) image_tops.emplace(items, kNdcgItems, text_counts, communicator.rank());
     ColumnRanks of_images(all_texts, identity + items.first, items.count);
     of_images.exchange_scores(of_texts.positive_scores(items), communicator);
     scorer.score(rows, block, [&](int worker, int64_t caption, const float* scores) {
       of_texts.count(caption, scores, items);
       of_images.count(worker, caption, 1, scores);
+      if (best == nullptr) return;
+      text_tops->consider(caption, scores, items);
+      image_tops->consider(worker, caption, 1, scores);
     });
+    if (best != nullptr) {
+      image_tops->finish(communicator);
+      for (int64_t i = 0; i < items.count; ++i) {
+        write_items(image_tops->best_first(i), image_best.mutable_data_ptr<int64_t>(), items.first + i,
+                    image_best.size(1));
+      }
+    }
     of_images.write_figures(communicator, image_figures.mutable_data_ptr<double>() + items.first * kFigures);
   });
+  if (best != nullptr) {
+    text_tops->end_considering();
+    text_tops->sort();
+    best->of_texts = at::empty({scorer.captions(), std::min(kNdcgItems, gallery)}, at::kLong);
+    for (int64_t q = 0; q < scorer.captions(); ++q) {
+      write_items(text_tops->best_first(q), best->of_texts.mutable_data_ptr<int64_t>(), q, best->of_texts.size(1));
+    }
+    const int64_t own = std::accumulate(image_counts.begin(), image_counts.begin() + communicator.rank(), int64_t{0});
+    best->of_images = image_best.narrow(0, own, images.identity.size(0)).contiguous();
+  }
   const at::Tensor text_figures = gather_rows(of_texts.figures(), text_counts, communicator, "retrieval.figures");
   return {mean_figures(text_figures, gallery), mean_figures(image_figures, text_identity.size(0))};
 }

@@ -14,6 +14,7 @@
 
 #include "comm/communicator.h"
 #include "trainer/alignment.h"
+#include "trainer/retrieval/ndcg.h"
 #include "trainer/retrieval/retrieval.h"
 
 namespace muster {
@@ -27,8 +28,9 @@ struct EmbeddingSets {
 inline constexpr int64_t kMostRegions = 1024;
 
 // Collective, the same on every rank. Alignment::floor_at_zero is for all captions here, as published code pads them
-// all. Errors as retrieval.h; std::logic_error: sizes that are not the features'.
+// all. `best`: gets the kNdcgItems best items of this rank's texts and images; null: not wanted. Errors as retrieval.h;
+// std::logic_error: sizes that are not the features'.
 BothDirections evaluate_sets(const EmbeddingSets& texts, const EmbeddingSets& images, const Alignment& alignment,
-                             Communicator& communicator);
+                             Communicator& communicator, BestItems* best = nullptr);
 
 }  // namespace muster
