@@ -85,6 +85,24 @@ hid_t file_type(Hdf5Type type) {
   throw std::logic_error("unknown Hdf5Type");
 }
 
+const char* type_name(Hdf5Type type) {
+  switch (type) {
+    case Hdf5Type::kUint8:
+      return "uint8";
+    case Hdf5Type::kInt32:
+      return "int32";
+    case Hdf5Type::kInt64:
+      return "int64";
+    case Hdf5Type::kUint64:
+      return "uint64";
+    case Hdf5Type::kFloat16:
+      return "float16";
+    case Hdf5Type::kFloat32:
+      return "float32";
+  }
+  throw std::logic_error("unknown Hdf5Type");
+}
+
 // Every part of the path is a hard link: nothing outside the file is followed.
 void check_links(hid_t file, const std::string& name, const std::string& where) {
   for (size_t end = name.find('/');; end = name.find('/', end + 1)) {
@@ -96,26 +114,33 @@ void check_links(hid_t file, const std::string& name, const std::string& where) 
   }
 }
 
+constexpr int kMostDimensions = 8;
+
 // One dataset, open, found to be a plain one.
 struct Dataset {
+  // dimensions: so many are wanted; 0 for any.
   Dataset(hid_t file, const std::string& name, Hdf5Type type, uint64_t file_bytes, const std::string& where,
-          int dimensions = 1)
+          int dimensions)
       : id((check_links(file, name, where), H5Dopen2(file, name.c_str(), H5P_DEFAULT)), H5Dclose,
            where + " is no dataset") {
     const Handle storage(H5Dget_create_plist(id), H5Pclose, where + " cannot be read");
     check(H5Pget_layout(storage) == H5D_CONTIGUOUS && H5Pget_nfilters(storage) == 0 &&
               H5Pget_external_count(storage) == 0,
-          where + " is not contiguous and unfiltered, as a store's data must be");
+          where + " is not contiguous and unfiltered; make it so with h5repack -f NONE -l CONTI OLD NEW");
     const Handle stored(H5Dget_type(id), H5Tclose, where + " cannot be read");
-    check(H5Tequal(stored, file_type(type)) > 0, where + " has the wrong type");
+    check(H5Tequal(stored, file_type(type)) > 0, where + " has the wrong type, not " + type_name(type));
     const Handle space(H5Dget_space(id), H5Sclose, where + " cannot be read");
-    hsize_t size[2] = {0, 1};
-    check(H5Sget_simple_extent_ndims(space) == dimensions &&
-              H5Sget_simple_extent_dims(space, size, nullptr) == dimensions,
-          where + (dimensions == 1 ? " is not one-dimensional" : " is not a table"));
-    rows = size[0];
-    columns = size[1];
-    check(!__builtin_mul_overflow(rows, columns, &count), where + " does not lie within the file");
+    const int found = H5Sget_simple_extent_ndims(space);
+    check(found > 0 && found <= kMostDimensions && (dimensions == 0 || found == dimensions),
+          where + (dimensions == 1   ? " is not one-dimensional"
+                   : dimensions == 2 ? " is not a table"
+                                     : " is no array of 1 to 8 dimensions"));
+    hsize_t size[kMostDimensions] = {};
+    check(H5Sget_simple_extent_dims(space, size, nullptr) == found, where + " cannot be read");
+    shape.assign(size, size + found);
+    bool sane = true;
+    for (const uint64_t length : shape) sane &= !__builtin_mul_overflow(count, length, &count);
+    check(sane, where + " does not lie within the file");
     if (count == 0) return;
     const uint64_t width = H5Tget_size(stored);
     extent = {H5Dget_offset(id), count * width};
@@ -125,8 +150,8 @@ struct Dataset {
   }
 
   Handle id;
-  uint64_t rows = 0, columns = 1;
-  uint64_t count = 0;  // of elements
+  std::vector<uint64_t> shape;
+  uint64_t count = 1;  // of elements
   Hdf5Extent extent;
 };
 
@@ -138,7 +163,7 @@ class Hdf5Reader::Impl {
     const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "libhdf5 is out of memory");
     H5Pset_file_locking(access, false, true);  // network file systems often lack locks; a finished store never changes
     file_ = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access);
-    check(file_ >= 0, path + " cannot be opened as HDF5");
+    check(file_ >= 0, path + " cannot be opened as HDF5; is it damaged or another kind of file?");
   }
   ~Impl() {
     const auto lock = lock_hdf5();
@@ -148,6 +173,7 @@ class Hdf5Reader::Impl {
   Dataset open(const std::string& name, Hdf5Type type, int dimensions = 1) const {
     return {file_, name, type, bytes_, where(name), dimensions};
   }
+  bool has(const std::string& name) const { return H5Lexists(file_, name.c_str(), H5P_DEFAULT) > 0; }
 
  private:
   std::string path_;
@@ -170,10 +196,22 @@ Hdf5Extent Hdf5Reader::extent(const std::string& name, Hdf5Type type) const {
 Hdf5Extent Hdf5Reader::table_extent(const std::string& name, Hdf5Type type, uint64_t rows, uint64_t columns) const {
   const auto lock = lock_hdf5();
   const Dataset table = impl_->open(name, type, 2);
-  check(table.rows == rows && table.columns == columns, impl_->where(name) + " has " + std::to_string(table.rows) +
-                                                            " x " + std::to_string(table.columns) + " elements, not " +
-                                                            std::to_string(rows) + " x " + std::to_string(columns));
+  check(table.shape[0] == rows && table.shape[1] == columns,
+        impl_->where(name) + " has " + std::to_string(table.shape[0]) + " x " + std::to_string(table.shape[1]) +
+            " elements, not " + std::to_string(rows) + " x " + std::to_string(columns));
   return table.extent;
+}
+
+Hdf5Array Hdf5Reader::array(const std::string& name, Hdf5Type type) const {
+  const auto lock = lock_hdf5();
+  const Dataset dataset = impl_->open(name, type, 0);
+  check(dataset.count > 0, impl_->where(name) + " is empty");
+  return {dataset.shape, dataset.extent};
+}
+
+bool Hdf5Reader::has(const std::string& name) const {
+  const auto lock = lock_hdf5();
+  return impl_->has(name);
 }
 
 void Hdf5Reader::check_count(const std::string& name, Hdf5Type type, uint64_t count) const {

@@ -1,4 +1,4 @@
-// The little of HDF5 that a store uses, by RAII: contiguous datasets in groups, one-dimensional or tables.
+// The little of HDF5 that stores and imports use, by RAII: contiguous datasets in groups.
 //
 // libhdf5 is not thread-safe: every call of it is made in here, under one mutex. Errors are DataErrors of one line; the
 // library's own stack is never printed. Filters, plugins, external or soft links and external or virtual storage are
@@ -41,10 +41,15 @@ struct Hdf5Extent {
   uint64_t bytes = 0;
 };
 
+struct Hdf5Array {
+  std::vector<uint64_t> shape;  // C order
+  Hdf5Extent extent;
+};
+
 class Hdf5Reader {
  public:
-  // file_bytes: the length of the file, which no dataset may exceed. The caller has verified the file's hash: damaged
-  // structure can crash libhdf5.
+  // file_bytes: the length of the file, which no dataset may exceed. Damaged structure can crash libhdf5: the caller of
+  // a store's has verified the file's hash, who takes another's file trusts its maker.
   Hdf5Reader(const std::string& path, uint64_t file_bytes);
   ~Hdf5Reader();
   Hdf5Reader(const Hdf5Reader&) = delete;
@@ -54,6 +59,10 @@ class Hdf5Reader {
   Hdf5Extent extent(const std::string& name, Hdf5Type type) const;
   // Of a table, which must have this shape.
   Hdf5Extent table_extent(const std::string& name, Hdf5Type type, uint64_t rows, uint64_t columns) const;
+
+  // Of a dataset of any shape, none of whose lengths is 0.
+  Hdf5Array array(const std::string& name, Hdf5Type type) const;
+  bool has(const std::string& name) const;
 
   // The whole dataset, which must have `count` elements of T.
   template <typename T>

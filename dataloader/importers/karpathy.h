@@ -10,7 +10,7 @@ namespace muster {
 // How features of an image are called.
 enum class RegionIds {
   kNumber,  // cocoid where the list has it, else the image's place in the list: TERAN's npz files
-  kName,    // cocoid, else the name of the image's file without its extension: bottom-up TSV
+  kName,    // cocoid, else the name of the image's file without its extension: bottom-up TSV and HDF5
 };
 
 // An image a row with all its captions, an identity of its own; restval is train. row.image is filepath/filename,

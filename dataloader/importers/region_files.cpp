@@ -3,16 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <optional>
-#include <unordered_map>
 
 #include "dataloader/formats/file.h"
-#include "dataloader/formats/json.h"
-#include "dataloader/formats/json_items.h"
 #include "dataloader/formats/line_reader.h"
 #include "dataloader/formats/npy.h"
 #include "dataloader/formats/zip_reader.h"
-#include "dataloader/importers/json_fields.h"
+#include "dataloader/importers/picture_sizes.h"
 #include "dataloader/importers/region_source.h"
 #include "launch/error.h"
 
@@ -20,44 +16,14 @@ namespace muster {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-
 constexpr uint64_t kMostImageBytes = uint64_t{1} << 28;  // of one image's features
 constexpr uint64_t kMostBoxBytes = uint64_t{1} << 20;
 constexpr size_t kMostCaptionBytes = size_t{1} << 20;
 
-struct Size {
-  int32_t width = 0, height = 0;
-};
-
-std::unordered_map<std::string, Size> read_sizes(const std::vector<std::string>& files) {
-  std::unordered_map<std::string, Size> sizes;
-  for (const std::string& file : files) {
-    JsonItems items(file, "images");
-    while (items.next()) {
-      try {
-        const json image = items.item();
-        const auto number = [&](const char* name) {
-          const json* value = image.is_object() ? json_field(image, name) : nullptr;
-          const bool good = value != nullptr && value->is_number_integer() && *value > 0 && *value <= INT32_MAX;
-          if (!good) throw DataError(fmt::format("{} must be a whole number above 0", name));
-          return value->get<int32_t>();
-        };
-        const json* id = image.is_object() ? json_field(image, "id") : nullptr;
-        if (id == nullptr) throw DataError("the field id is missing");
-        sizes[json_identity(*id, "id")] = {number("width"), number("height")};
-      } catch (const DataError& error) {
-        throw DataError(items.where() + ": " + error.what());
-      }
-    }
-  }
-  return sizes;
-}
-
 class NpzRegions : public RegionSource {
  public:
   NpzRegions(const std::string& folder, const std::vector<std::string>& items, const RegionOptions& options)
-      : folder_(folder), sizes_(read_sizes(options.sizes)) {
+      : folder_(folder), sizes_(read_picture_sizes(options.sizes)) {
     for (const char* name : {"bu_att", "bu_box"}) {
       if (!is_folder(folder_ / name)) {
         throw DataError(
@@ -104,7 +70,7 @@ class NpzRegions : public RegionSource {
   }
 
   fs::path folder_;
-  std::unordered_map<std::string, Size> sizes_;
+  PictureSizes sizes_;
 };
 
 // An item is SPLIT:ROW.

@@ -30,13 +30,14 @@ void take_box(const float* box, int64_t region, const RawRegions& raw, std::vect
   const auto width = static_cast<float>(raw.width), height = static_cast<float>(raw.height);
   const float x1 = box[0], y1 = box[1], x2 = box[2], y2 = box[3];
   const auto refuse = [&](const char* what) {
-    throw DataError(fmt::format("the box of region {} ({}, {}, {}, {}) {} of {} x {}", region, x1, y1, x2, y2, what,
-                                raw.width, raw.height));
+    throw DataError(
+        fmt::format("the box of region {} ({}, {}, {}, {}) {} of {} x {}; give x1, y1, x2, y2 in that image's pixels",
+                    region, x1, y1, x2, y2, what, raw.width, raw.height));
   };
   for (int i = 0; i < 4; ++i) {
     if (!std::isfinite(box[i])) refuse("is not finite, in an image");
   }
-  if (x1 > x2 || y1 > y2) refuse("is turned round (x1, y1, x2, y2 are wanted), in an image");
+  if (x1 > x2 || y1 > y2) refuse("is turned round, in an image");
   if (x1 < -kOutside || y1 < -kOutside || x2 > width + kOutside || y2 > height + kOutside) {
     refuse("lies outside its image");
   }
@@ -55,13 +56,14 @@ void RegionSource::set_rules(int64_t width, int64_t count) {
 
 ImageRegions check_regions(const RawRegions& raw, const RegionRules& rules) {
   if (raw.count < rules.least || raw.count > rules.most) {
-    throw DataError(fmt::format(
-        "has {} regions, not {}", raw.count,
-        rules.least == rules.most ? std::to_string(rules.least) : fmt::format("{} to {}", rules.least, rules.most)));
+    throw DataError(rules.least == rules.most
+                        ? fmt::format("has {} regions, not {}; --regions asks for that", raw.count, rules.least)
+                        : fmt::format("has {} regions, not {} to {}; leave it out or import with --skip-bad", raw.count,
+                                      rules.least, rules.most));
   }
   if (static_cast<int64_t>(raw.features.size()) != raw.count * rules.width) {
-    throw DataError(fmt::format("has {} numbers for {} regions, not {} each as the images before", raw.features.size(),
-                                raw.count, rules.width));
+    throw DataError(fmt::format("has {} numbers for {} regions, not {} each as the images before; extract it as them",
+                                raw.features.size(), raw.count, rules.width));
   }
   if (raw.width <= 0 || raw.height <= 0) {
     throw DataError("its size in pixels is not known; give it with --sizes or the pictures with --images");

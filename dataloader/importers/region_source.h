@@ -62,6 +62,16 @@ std::shared_ptr<const RegionSource> open_npz_regions(const std::string& folder, 
 // attention writes them. An item is an image_id. DataError: no such line at all, an image twice.
 std::shared_ptr<const RegionSource> open_tsv_regions(const std::string& path, const RegionOptions& options);
 
+// bottom-up-attention-vqa's files (detection_features_converter.py; ban-vqa's
+// adaptive_detection_features_converter.py): X.hdf5 with float32 datasets image_features [N, R, D] and image_bb [N, R,
+// 4]; or, for images with other numbers of regions, image_features [T, D], image_bb [T, 4] and int32 pos_boxes [N, 2],
+// the image's first row and the one after its last; beside it the pickled dict X_imgid2idx.pkl from image ids to 0 .. N
+// - 1. All X.hdf5 of a folder, or one file. An item is an image id. The size of an image is that of options.sizes, else
+// image_w and image_h (int32 [N]), else what image_bb and spatial_features (float32, six for each region: x1 / w, y1 /
+// h, x2 / w, y2 / h, ...) make it. An image is read where it lies, without libhdf5. DataError: no such file, other
+// datasets, an image twice.
+std::shared_ptr<const RegionSource> open_hdf5_regions(const std::string& path, const RegionOptions& options);
+
 // SCAN's precomputed sets: SPLIT_ims.npy [N, R, D] and SPLIT_caps.txt, N x k lines, for the splits train, dev and test
 // that are there. No boxes, no sizes: an image counts as 1 x 1.
 ImportList read_scan_regions(const std::string& folder, const RegionOptions& options);

@@ -196,44 +196,56 @@ struct RegionArguments {
 };
 
 ImportList read_regions(const std::string& path, const RegionArguments& arguments) {
-  const bool is_scan = arguments.kind == "scan", is_npz = arguments.kind == "npz";
-  if (is_scan && !(arguments.captions.empty() && arguments.images.empty() && arguments.options.sizes.empty())) {
-    throw ConfigError("--format scan has its captions beside its features; leave --captions, --images and --sizes out");
-  }
-  if (!is_scan && arguments.captions.empty()) {
-    throw ConfigError("--format " + arguments.kind + " needs --captions, a list such as dataset_coco.json");
-  }
-  if (!is_npz && !arguments.options.sizes.empty()) throw ConfigError("--sizes belongs to --format npz; leave it out");
-  ImportList list = is_scan ? read_scan_regions(path, arguments.options)
-                            : read_karpathy(arguments.captions, is_npz ? RegionIds::kNumber : RegionIds::kName);
-  if (!is_scan) {
-    list.has_images = !arguments.images.empty();
-    if (list.has_images) list.root = arguments.images;
-    std::vector<std::string> items;
-    for (const ImportRow& row : list.rows) {
-      if (row.refusal.empty()) items.push_back(row.region_item);
+  const std::string& kind = arguments.kind;
+  const RegionOptions& options = arguments.options;
+  if (kind == "scan") {
+    if (!(arguments.captions.empty() && arguments.images.empty() && options.sizes.empty())) {
+      throw ConfigError(
+          "--format scan has its captions beside its features; leave --captions, --images and --sizes out");
     }
-    list.regions =
-        is_npz ? open_npz_regions(path, items, arguments.options) : open_tsv_regions(path, arguments.options);
+    ImportList list = read_scan_regions(path, options);
+    list.region_extractor = arguments.extractor;
+    return list;
   }
+  if (arguments.captions.empty()) {
+    throw ConfigError("--format " + kind + " needs --captions, a list such as dataset_coco.json");
+  }
+  if (kind == "tsv" && !options.sizes.empty()) throw ConfigError("--format tsv holds the sizes; leave --sizes out");
+  ImportList list = read_karpathy(arguments.captions, kind == "npz" ? RegionIds::kNumber : RegionIds::kName);
+  list.has_images = !arguments.images.empty();
+  if (list.has_images) list.root = arguments.images;
+  std::vector<std::string> items;
+  for (const ImportRow& row : list.rows) {
+    if (row.refusal.empty()) items.push_back(row.region_item);
+  }
+  list.regions = kind == "npz"   ? open_npz_regions(path, items, options)
+                 : kind == "tsv" ? open_tsv_regions(path, options)
+                                 : open_hdf5_regions(path, options);
   list.region_extractor = arguments.extractor;
   return list;
 }
 
 void add_regions(CLI::App& import, Process& process) {
   const auto given = std::make_shared<RegionArguments>();
-  Format regions(import, process, "regions", "Features of regions: npz folders, bottom-up attention's TSV, SCAN's .npy",
+  Format regions(import, process, "regions",
+                 "Features of regions: npz folders, bottom-up attention's TSV or HDF5, SCAN's .npy",
                  [given](const Arguments& arguments) { return read_regions(arguments.paths.front(), *given); });
-  regions.path("PATH", "The folder (npz: of bu_att and bu_box; scan: of train_ims.npy ...), or the TSV");
-  regions.command->add_option("--format", given->kind, "npz, tsv or scan; see dataloader/README.md")
+  regions.path(
+      "PATH",
+      "The folder (npz: of bu_att and bu_box; hdf5: of X.hdf5 and X_imgid2idx.pkl; scan: of train_ims.npy ...), "
+      "or the TSV");
+  regions.command->add_option("--format", given->kind, "npz, tsv, hdf5 or scan; see dataloader/README.md")
       ->required()
-      ->check(CLI::IsMember({"npz", "tsv", "scan"}));
+      ->check(CLI::IsMember({"npz", "tsv", "hdf5", "scan"}));
   regions.command->add_option("--captions", given->captions,
                               "Karpathy's list: dataset_coco.json, dataset_flickr30k.json");
   regions.command->add_option("--images", given->images, "Folder of the pictures, to be kept with their regions");
   regions.command->add_option("--sizes", given->options.sizes,
-                              "COCO's annotation files, for the sizes of pictures that are not there (npz)");
-  regions.command->add_option("--regions", given->options.count, "Refuse images with another number of regions")
+                              "COCO's annotation files, for the sizes of pictures that are not there (npz, hdf5)");
+  regions.command
+      ->add_option("--regions", given->options.count,
+                   "Refuse images with another number of regions than this; published sets have 36, or 10 to 100 "
+                   "[any from 1 to 1024]")
       ->check(CLI::Range(1, 1024));
   regions.command->add_option("--extractor", given->extractor, "What found the regions, for the store's manifest");
 }
