@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -222,6 +223,84 @@ TEST_F(MessagesTest, ImportOfTables) {
   expect_message("too many held out", csv("image,caption\ngood.jpg,a\n", {"--holdout-identities", "1"}));
   expect_message("negative seed", {muster_program(), "synth", "--identities", "9", "--views", "2", "--seed", "-1",
                                    "--out", folder_ / "imported"});
+}
+
+TEST_F(MessagesTest, ImportOfRegions) {
+  const std::string set = MUSTER_SOURCE_DIR "/tests/golden/regions";
+  fs::copy(set, folder_ / "regions", fs::copy_options::recursive);
+  const auto regions = [&](const std::string& path, std::vector<std::string> more) {
+    std::vector<std::string> argv = {muster_program(),    "import", "regions", folder_ / ("regions/" + path), "--out",
+                                     folder_ / "imported"};
+    argv.insert(argv.end(), more.begin(), more.end());
+    return argv;
+  };
+  const std::string captions = folder_ / "regions/dataset.json";
+  expect_message("regions without captions", regions("regions.tsv", {"--format", "tsv"}));
+  expect_message("regions of an unknown format", regions("regions.tsv", {"--format", "lmdb"}));
+  expect_message("captions of scan", regions("scan", {"--format", "scan", "--captions", captions}));
+  expect_message("sizes of a tsv",
+                 regions("regions.tsv", {"--format", "tsv", "--captions", captions, "--sizes", captions}));
+  expect_message("regions without sizes", regions("", {"--format", "npz", "--captions", captions}));
+  expect_message("other number of regions",
+                 regions("regions.tsv", {"--format", "tsv", "--captions", captions, "--regions", "36"}));
+  write(folder_ / "regions/silent.json", R"({"images": [{"filename": "a.jpg", "split": "val", "sentences": []}]})");
+  expect_message("image without captions",
+                 regions("hdf5", {"--format", "hdf5", "--captions", folder_ / "regions/silent.json"}));
+  const std::string row = "\t40\t30\t1\t" + std::string(22, 'A') + "==\t";
+  write(folder_ / "regions/width.tsv",
+        "17" + row + std::string(22, 'A') + "==\n18" + row + std::string(16, 'A') + "\n");
+  expect_message("other width of features", regions("width.tsv", {"--format", "tsv", "--captions", captions}));
+  expect_message("views of a scene", {muster_program(), "synth", "--regions", "8", "--identities", "9", "--views", "2",
+                                      "--out", folder_ / "imported"});
+  expect_message("ceiling of scenes", {muster_program(), "synth", "--regions", "8", "--identities", "9", "--views", "1",
+                                       "--ceiling", "--out", folder_ / "imported"});
+}
+
+TEST_F(MessagesTest, ImportOfRegionsInHdf5) {
+  const std::string set = MUSTER_SOURCE_DIR "/tests/golden/regions";
+  fs::copy(set + "/hdf5", folder_ / "good");
+  fs::copy(set + "/dataset.json", folder_ / "dataset.json");
+  // Of the image 17 in train3.hdf5.
+  constexpr size_t kFeatures = 2048 + 48, kBoxes = 2144 + 48;
+  const auto expect = [&](const std::string& name, const std::function<void(const std::string&)>& change,
+                          std::vector<std::string> more = {}) {
+    fs::remove_all(folder_ / "set");
+    fs::copy(folder_ / "good", folder_ / "set");
+    change(folder_ / "set/");
+    std::vector<std::string> argv = {
+        muster_program(),         "import", "regions",           folder_ / "set", "--format", "hdf5", "--captions",
+        folder_ / "dataset.json", "--out",  folder_ / "imported"};
+    argv.insert(argv.end(), more.begin(), more.end());
+    expect_message(name, argv);
+  };
+  const auto expect_with = [&](const std::string& name, size_t place, float value) {
+    expect(name, [&](const std::string& folder) {
+      std::string bytes = read(folder + "train3.hdf5");
+      bytes.replace(place, sizeof value, reinterpret_cast<const char*>(&value), sizeof value);
+      write(folder + "train3.hdf5", bytes);
+    });
+  };
+  expect_with("feature that is NaN", kFeatures + 4 * 6, std::nanf(""));
+  expect_with("feature beyond float16", kFeatures, 70000);
+  expect_with("box turned round", kBoxes, 11);
+  expect_with("box outside its image", kBoxes, -3);
+  const auto nothing = [](const std::string&) {};
+  expect("wrong number of regions", nothing, {"--regions", "36"});
+  expect("sizes without a list", nothing, {"--sizes", folder_ / "good.jpg"});
+  expect("regions without their index", [](const std::string& folder) { fs::remove(folder + "train3_imgid2idx.pkl"); });
+  expect("index that is code",
+         [](const std::string& folder) { write(folder + "train3_imgid2idx.pkl", "cos\nsystem\n(S'true'\ntR."); });
+  expect("index beyond the rows",
+         [](const std::string& folder) { write(folder + "train3_imgid2idx.pkl", "(dp0\nI17\nI2\ns."); });
+  expect("index without an image",
+         [](const std::string& folder) { write(folder + "train3_imgid2idx.pkl", "(dp0\nI19\nI1\ns."); });
+  expect("image in two files", [](const std::string& folder) {
+    for (const char* end : {".hdf5", "_imgid2idx.pkl"}) fs::copy(folder + "val" + end, folder + "val2" + end);
+  });
+  expect("no HDF5", [](const std::string& folder) { write(folder + "train3.hdf5", "no HDF5"); });
+  expect("folder without HDF5", [](const std::string& folder) {
+    for (const char* name : {"train3.hdf5", "val.hdf5"}) fs::remove(folder + name);
+  });
 }
 
 TEST_F(MessagesTest, ImportOfPublishedSets) {
