@@ -1,10 +1,5 @@
 #include "trainer/image_search.h"
 
-#include <ATen/ops/empty.h>
-#include <fmt/format.h>
-
-#include "dataloader/text/escaped.h"
-#include "launch/error.h"
 #include "trainer/evaluation.h"
 #include "trainer/model_tokenizer.h"
 
@@ -16,24 +11,7 @@ QueryEncoder::QueryEncoder(Model& model, const RunSettings& settings)
       context_(settings.model.text().context()) {}
 
 at::Tensor QueryEncoder::encode(const std::string& words) const {
-  if (words.size() > kMaxQueryBytes) {
-    throw ConfigError(fmt::format("the query has {} bytes: give at most {}, in the words of a caption", words.size(),
-                                  kMaxQueryBytes));
-  }
-  const at::Tensor tokens = at::empty({1, context_}, at::kLong);
-  auto* ids = tokens.mutable_data_ptr<int64_t>();
-  try {
-    tokenizer_->encode(words, ids, context_);
-  } catch (const DataError&) {
-    throw ConfigError(fmt::format("the query '{}' is not UTF-8; give it as UTF-8 text", escaped(words)));
-  }
-  if (tokenizer_->decode(ids, context_).empty()) {
-    throw ConfigError(
-        fmt::format("the query '{}' has no word to search for: describe what the picture shows, such as "
-                    "\"a man in a red coat\"",
-                    escaped(words)));
-  }
-  return embed_tokens(model_, tokens)[0];
+  return embed_tokens(model_, encode_words(*tokenizer_, words, context_, "query", "search for"))[0];
 }
 
 ImageSearch::ImageSearch(const at::Tensor& images, Storage storage, const Refining* refining)

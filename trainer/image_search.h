@@ -17,18 +17,13 @@
 
 namespace muster {
 
-inline constexpr size_t kMaxQueryBytes = 4096;
-
 // Words as the model's text tower sees them.
 class QueryEncoder {
  public:
   // `model` must outlive it.
   QueryEncoder(Model& model, const RunSettings& settings);
 
-  // [width] float32, raw. What is beyond the model's context is not seen. One thread at a time. ConfigError, for words
-  // as for anything else that a stranger may type: longer than kMaxQueryBytes; not UTF-8; without a word. Byte pairs
-  // have a token for every character that can be seen, so only an empty text, blanks, control characters and the
-  // tokenizer's own marks are without a word.
+  // [width] float32, raw. One thread at a time. ConfigError as encode_words() (model_tokenizer.h).
   at::Tensor encode(const std::string& words) const;
 
  private:

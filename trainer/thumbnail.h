@@ -10,8 +10,8 @@ namespace muster {
 
 inline constexpr int kThumbnailPixels = 320;
 
-// The store's image as JPEG or PNG bytes: as they are where neither side is longer than kThumbnailPixels, else shrunk
-// to that and encoded anew. DataError: it is damaged.
-std::vector<uint8_t> thumbnail(const Store& store, int64_t image);
+// The store's image as JPEG or PNG bytes: as they are where neither side is longer than `pixels`, else shrunk to that
+// and encoded anew. DataError: it is damaged.
+std::vector<uint8_t> thumbnail(const Store& store, int64_t image, int pixels = kThumbnailPixels);
 
 }  // namespace muster

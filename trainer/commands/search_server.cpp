@@ -16,6 +16,7 @@
 #include "launch/error.h"
 #include "launch/log.h"
 #include "launch/signals.h"
+#include "trainer/model_tokenizer.h"
 #include "trainer/thumbnail.h"
 
 namespace muster {
