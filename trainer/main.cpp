@@ -101,6 +101,7 @@ int run(int argc, char** argv, Process& process) {
   add_relevance_command(app, process);
   add_search_command(app, process);
   add_serve_command(app, process);
+  add_explain_command(app, process);
   add_loss_command(app, process);
   add_table_command(app, process);
   add_config_command(app, process);

@@ -91,13 +91,16 @@ double chance_r1(const Store& store, const SplitEmbeddings& split) {
 
 void write_run_report(const std::string& path, const std::string& run_dir, const std::string& config,
                       const Store& store, const SplitEmbeddings& embeddings, const EvaluationRecord& record,
-                      std::vector<ReportRestoration> restorations, Communicator& communicator) {
+                      ReportSamples samples, Communicator& communicator) {
   const auto images = static_cast<int64_t>(embeddings.images.size());
   const auto captions = static_cast<int64_t>(embeddings.captions.size());
-  const Ranking by_text = rank_queries(spread(captions, kTextQueries), embeddings.text_rows, captions,
-                                       embeddings.image_rows, kRankedHits, communicator);
-  const Ranking by_image = rank_queries(spread(images, kImageQueries), embeddings.image_rows, images,
-                                        embeddings.text_rows, kRankedHits, communicator);
+  Ranking by_text, by_image;
+  if (samples.ranks_queries) {
+    by_text = rank_queries(spread(captions, kTextQueries), embeddings.text_rows, captions, embeddings.image_rows,
+                           kRankedHits, communicator);
+    by_image = rank_queries(spread(images, kImageQueries), embeddings.image_rows, images, embeddings.text_rows,
+                            kRankedHits, communicator);
+  }
   if (communicator.rank() != 0) return;
   ReportData report;
   report.title = run_dir;
@@ -113,7 +116,9 @@ void write_run_report(const std::string& path, const std::string& run_dir, const
   report.chance_r1 = chance_r1(store, embeddings);
   add_text_queries(report, by_text, store, embeddings);
   add_image_queries(report, by_image, store, embeddings);
-  report.restorations = std::move(restorations);
+  report.ranking_note = std::move(samples.ranking_note);
+  report.restorations = std::move(samples.restorations);
+  report.explained = std::move(samples.explained);
   write_report(path, report);
 }
 

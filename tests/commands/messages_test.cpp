@@ -541,6 +541,24 @@ TEST_F(MessagesTest, Search) {
                                                       folder_ / "train-only", "a red coat"});
 }
 
+// Of a run that has regions: tests/commands/explain_test.cpp.
+TEST_F(MessagesTest, Explain) {
+  ASSERT_EQ(run_program(train()).exit_code, 0);
+  const auto explain = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> argv = {muster_program(), "explain", "--run", folder_ / "run", "--data", store()};
+    argv.insert(argv.end(), more.begin(), more.end());
+    return argv;
+  };
+  expect_message("explain of no image", explain({}));
+  expect_message("explain of an absent image", explain({"--image", "absent\n.jpg"}));
+  expect_message("explain of a number without end", explain({"--image", std::string(30, '9')}));
+  expect_message("explain by a run without regions", explain({"--image", "0"}));
+  expect_message("explain into the store", explain({"--image", "0", "--out", store() + "/page.html"}));
+  expect_message("explain under mpirun", under_mpirun(2, explain({"--image", "0"})));
+  expect_message("explain of no run",
+                 {muster_program(), "explain", "--run", folder_ / "absent", "--data", store(), "--image", "0"});
+}
+
 TEST_F(MessagesTest, Memory) {
   std::vector<std::string> argv = {"sh", "-c", "ulimit -v 8000000; exec \"$0\" \"$@\""};
   for (const std::string& one :
@@ -643,7 +661,7 @@ TEST(HelpTest, Golden) {
       golden[name] += line + "\n";
     }
   }
-  ASSERT_EQ(golden.size(), 7U);
+  ASSERT_EQ(golden.size(), 8U);
   for (const auto& [command, text] : golden) {
     const ProgramResult result = run_program({muster_program(), command, "--help"});
     EXPECT_EQ(result.exit_code, 0);

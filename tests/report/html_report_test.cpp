@@ -108,6 +108,34 @@ TEST_F(HtmlReport, ShowsWhatIsSeenRestoredAndTheImage) {
   EXPECT_THAT(written(data, path_), Not(HasSubstr("<h2>Restoration</h2>")));
 }
 
+// What the model is shown to have seen, and by which scores the lists go where the table is of others.
+TEST_F(HtmlReport, ExplainsAndSaysByWhichScoresItRanks) {
+  ReportData data = hostile_report("");
+  const std::string plain = written(data, path_);
+  EXPECT_THAT(plain, HasSubstr("the best images for each, by cosine similarity. ✓"));
+  EXPECT_THAT(plain, Not(HasSubstr("<h2>Explain</h2>")));
+  EXPECT_THAT(plain, Not(HasSubstr(".seeing {")));  // the style of explained pairs
+  ExplainedPair pair;
+  pair.caption = pair.image = pair.identity = pair.score_rule = kHostile;
+  pair.boxes = {{0, 0, 1, 1}};
+  pair.words = {{kHostile, false, {0.5}}};
+  data.explained = {pair};
+  data.ranking_note = std::string("by another score ") + kHostile;
+  const std::string page = written(data, path_);
+  EXPECT_THAT(page, HasSubstr("the best images for each, by another score &lt;script&gt;"));
+  EXPECT_THAT(page, Not(HasSubstr("<script")));
+  EXPECT_THAT(page, HasSubstr(".seeing {"));
+  const size_t section = page.find("<h2>Explain</h2>");
+  ASSERT_NE(section, std::string::npos);
+  EXPECT_THAT(page.substr(section), HasSubstr("<svg class=\"scene\""));
+  EXPECT_THAT(page, Not(HasSubstr("No lists of hits")));
+  data.queries.clear();
+  data.image_queries.clear();
+  EXPECT_THAT(written(data, path_), HasSubstr("No lists of hits"));
+  data.ranking_note.clear();
+  EXPECT_THAT(written(data, path_), Not(HasSubstr("No lists of hits")));
+}
+
 TEST_F(HtmlReport, AnEmptyRunSaysSo) {
   ReportData data;
   data.run_dir = folder_.path();

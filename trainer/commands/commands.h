@@ -22,6 +22,7 @@ void add_export_command(CLI::App& app, Process& process);
 void add_relevance_command(CLI::App& app, Process& process);
 void add_search_command(CLI::App& app, Process& process);
 void add_serve_command(CLI::App& app, Process& process);
+void add_explain_command(CLI::App& app, Process& process);
 void add_loss_command(CLI::App& app, Process& process);
 void add_table_command(CLI::App& app, Process& process);
 void add_config_command(CLI::App& app, Process& process);

@@ -13,6 +13,7 @@
 #include "trainer/commands/output_file.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/evaluation.h"
+#include "trainer/global_vectors.h"
 #include "trainer/split_names.h"
 
 namespace muster {
@@ -44,6 +45,7 @@ void embed(const EmbedArguments& arguments, Process& process) {
   const std::unique_ptr<Communicator> communicator = make_communicator(process, CommConfig());
   const TrainedRun run = load_trained_run(arguments.run_dir, arguments.checkpoint, weights_from_name(arguments.weights),
                                           process, *communicator);
+  check_global(run.settings, arguments.run_dir, "muster embed writes");
   const SplitEmbeddings rows = embed_split(*run.model, store, split, run.settings, *communicator);
   const auto images = static_cast<int64_t>(rows.images.size()), captions = static_cast<int64_t>(rows.captions.size());
   const NamedTensors tensors = {
@@ -56,6 +58,8 @@ void embed(const EmbedArguments& arguments, Process& process) {
   write_safetensors(arguments.out, tensors, {{"split", arguments.split}, {"step", std::to_string(run.step)}});
   fmt::print("{}: {} images and {} captions of {}, step {}, raw (not normalised)\n{}: what each row is\n",
              arguments.out, images, captions, arguments.split, run.step, rows_file);
+  const std::string note = global_note(run.settings);
+  if (!note.empty()) fmt::print("they rank {}\n", note);
 }
 
 }  // namespace

@@ -18,6 +18,8 @@
 #include "trainer/commands/output_file.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/evaluation.h"
+#include "trainer/explanation.h"
+#include "trainer/global_vectors.h"
 #include "trainer/report/metrics_file.h"
 #include "trainer/restored_samples.h"
 #include "trainer/retrieval/ndcg.h"
@@ -136,6 +138,7 @@ void evaluate_run(const EvalArguments& arguments, Process& process) {
   const std::unique_ptr<Communicator> communicator = make_communicator(process, CommConfig());
   const TrainedRun run = load_trained_run(arguments.run_dir, arguments.checkpoint, weights_from_name(arguments.weights),
                                           process, *communicator);
+  if (!arguments.ranks.path.empty()) check_global(run.settings, arguments.run_dir, "--ranks ranks by");
   if (split == Split::kVal && trains_on_val(run.settings.data)) {
     log_warning(fmt::format("{} was trained on val (data.train_splits)", arguments.run_dir));
   }
@@ -150,12 +153,17 @@ void evaluate_run(const EvalArguments& arguments, Process& process) {
     records.insert(records.end(), {refined.refined, refined.control});
   }
   if (!report.empty()) {
-    std::vector<ReportRestoration> restorations;
+    ReportSamples samples;
+    samples.ranks_queries = trains_global(run.settings);
+    samples.ranking_note = global_note(run.settings);
     if (process.rank() == 0 && run.settings.heads.image_restoration().weight() > 0) {
       const auto head = load_restoration(arguments.run_dir, run, weights_from_name(arguments.weights));
-      restorations = restore_samples(*head, *run.model, store, embeddings, run.settings);
+      samples.restorations = restore_samples(*head, *run.model, store, embeddings, run.settings);
     }
-    write_run_report(report, arguments.run_dir, run.config, store, embeddings, result, std::move(restorations),
+    if (process.rank() == 0 && embeddings.sets) {
+      samples.explained = explain_samples(*run.model, store, embeddings, run.settings);
+    }
+    write_run_report(report, arguments.run_dir, run.config, store, embeddings, result, std::move(samples),
                      *communicator);
   }
   rank_rows(arguments.ranks, store, embeddings, *communicator);
@@ -167,6 +175,8 @@ void evaluate_run(const EvalArguments& arguments, Process& process) {
     fmt::print("{}", format_table(one));
   }
   if (!report.empty()) fmt::print("report: {}\n", report);
+  const std::string note = global_note(run.settings);
+  if (!arguments.ranks.path.empty() && !note.empty()) fmt::print("{}: ranked {}\n", arguments.ranks.path, note);
 }
 
 // Published code often picks the checkpoint by its figures on test. Shown, so that one can compare; never saved.

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "trainer/commands/commands.h"
 #include "trainer/commands/output_file.h"
 #include "trainer/commands/search_setup.h"
+#include "trainer/commands/text_columns.h"
 #include "trainer/report/html_text.h"
 #include "trainer/report/search_page.h"
 #include "trainer/thumbnail.h"
@@ -25,15 +25,6 @@ struct SearchArguments {
   std::vector<std::string> queries;
   std::string html;
 };
-
-// Characters, which is what a terminal's columns are for most scripts.
-size_t width_of(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
-}
-
-std::string padded(const std::string& text, size_t width) {
-  return text + std::string(width - std::min(width, width_of(text)), ' ');
-}
 
 using Lines = std::vector<std::vector<std::string>>;
 
@@ -60,24 +51,16 @@ std::string format_hits(const PageQuery& query) {
       lines[i].insert(lines[i].end(), refined[i].begin(), refined[i].end());
     }
   }
-  std::vector<size_t> widths(lines[0].size());
-  for (const auto& line : lines) {
-    for (size_t c = 0; c < line.size(); ++c) widths[c] = std::max(widths[c], width_of(line[c]));
-  }
-  std::string text;
   for (size_t i = 0; i < lines.size(); ++i) {
-    text += fmt::format("{:>5}", i == 0 ? "rank" : std::to_string(i));
-    for (size_t c = 0; c < widths.size(); ++c)
-      text += "  " + padded(lines[i][c], c + 1 < widths.size() ? widths[c] : 0);
-    text += "\n";
+    lines[i].insert(lines[i].begin(), fmt::format("{:>5}", i == 0 ? "rank" : std::to_string(i)));
   }
-  return text;
+  return format_columns(lines);
 }
 
 void write_page(const SearchArguments& arguments, const Gallery& gallery, const std::vector<PageQuery>& queries) {
   SearchPage page;
   page.title = arguments.queries.size() == 1 ? arguments.queries[0] : "Search";
-  page.facts = {{"gallery", gallery.name}};
+  page.facts = gallery_facts(gallery);
   page.refinement = gallery.refinement;
   page.queries = queries;
   write_file_atomically(arguments.html, render_search_page(page));
@@ -99,6 +82,7 @@ void search(const SearchArguments& arguments, const Process& process) {
     queries.push_back(find_images(gallery, words, request.top, picture));
   }
   fmt::print("{}\n", gallery.name);
+  if (!gallery.ranking.empty()) fmt::print("ranked {}\n", gallery.ranking);
   if (!gallery.refinement.empty()) fmt::print("left plain, right refined: {}\n", gallery.refinement);
   for (const PageQuery& query : queries) fmt::print("\n{}\n{}", printable(query.words), format_hits(query));
   if (!arguments.html.empty()) write_page(arguments, gallery, queries);

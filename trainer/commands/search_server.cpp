@@ -155,7 +155,7 @@ std::string SearchServer::Impl::page(const Gallery& gallery, int64_t top, const 
                                      int& status) {
   SearchPage made;
   made.title = "Muster search";
-  made.facts = {{"gallery", gallery.name}};
+  made.facts = gallery_facts(gallery);
   made.refinement = gallery.refinement;
   made.is_served = true;
   if (!request.has_param("q")) return render_search_page(made);

@@ -11,6 +11,7 @@
 #include "dataloader/formats/safetensors_rows.h"
 #include "launch/error.h"
 #include "trainer/evaluation.h"
+#include "trainer/global_vectors.h"
 #include "trainer/model_tokenizer.h"
 #include "trainer/retrieval/fixed_product.h"
 #include "trainer/run_folder.h"
@@ -123,6 +124,8 @@ Gallery open_gallery(const SearchRequest& request, const std::string& command, c
   LocalCommunicator alone;
   gallery.run =
       load_trained_run(request.run_dir, request.checkpoint, weights_from_name(request.weights), process, alone);
+  check_global(gallery.run.settings, request.run_dir, command + " ranks by");
+  gallery.ranking = global_note(gallery.run.settings);
   gallery.encoder = std::make_unique<QueryEncoder>(*gallery.run.model, gallery.run.settings);
   for (const std::string& words : queries) gallery.encoder->encode(words);
   std::unique_ptr<Refining> refining;
@@ -141,6 +144,12 @@ Gallery open_gallery(const SearchRequest& request, const std::string& command, c
   gallery.name = fmt::format("{} images of {} of {}, {} step {}", gallery.images.size(), request.split, request.store,
                              request.run_dir, gallery.run.step);
   return gallery;
+}
+
+std::vector<std::pair<std::string, std::string>> gallery_facts(const Gallery& gallery) {
+  std::vector<std::pair<std::string, std::string>> facts = {{"gallery", gallery.name}};
+  if (!gallery.ranking.empty()) facts.emplace_back("ranked", gallery.ranking);
+  return facts;
 }
 
 PageQuery find_images(const Gallery& gallery, const std::string& words, int64_t top,

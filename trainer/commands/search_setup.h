@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataloader/store.h"
@@ -41,14 +42,18 @@ struct Gallery {
   std::unique_ptr<ImageSearch> search;
   std::string refinement;  // what refines; empty: nothing
   std::string name;        // "400 images of test of store, run, step 240"
+  std::string ranking;     // by which scores, where that is not plain (global_note()); else empty
 };
 
 // Loads the run and embeds the split's images, with or without captions, or reads their embeddings from a file of
 // muster embed. `command`: what a ConfigError names; `queries` are tried before the images are embedded. ConfigError:
-// under mpirun; no run or checkpoint; a split without images; as choose_run_refinement() and QueryEncoder. DataError:
-// no such store; embeddings of other images or of another checkpoint.
+// under mpirun; no run or checkpoint; a split without images; as check_global(), choose_run_refinement() and
+// QueryEncoder. DataError: no such store; embeddings of other images or of another checkpoint.
 Gallery open_gallery(const SearchRequest& request, const std::string& command, const std::vector<std::string>& queries,
                      const Process& process);
+
+// For a page: what is searched, and by which scores.
+std::vector<std::pair<std::string, std::string>> gallery_facts(const Gallery& gallery);
 
 // What a query finds, with the hits' names; picture(row): where a hit's image is. One thread at a time. ConfigError as
 // QueryEncoder.

@@ -21,6 +21,7 @@ void serve(const ServeArguments& arguments, const Process& process) {
   SearchServer server(arguments.port);  // first: a port in use is known before anything is embedded
   const Gallery gallery = open_gallery(arguments.request, "muster serve", {}, process);
   fmt::print("{}\n", gallery.name);
+  if (!gallery.ranking.empty()) fmt::print("ranked {}\n", gallery.ranking);
   if (!gallery.refinement.empty()) fmt::print("refined: {}\n", gallery.refinement);
   server.serve(gallery, arguments.request.top, [&] {
     fmt::print("http://127.0.0.1:{}/ (Ctrl-C ends it)\n", server.port());

@@ -5,6 +5,8 @@
 #include <cmath>
 
 #include "dataloader/formats/atomic_file.h"
+#include "trainer/report/explain_page.h"
+#include "trainer/report/explained_html.h"
 #include "trainer/report/html_text.h"
 #include "trainer/report/metrics_file.h"
 #include "trainer/report/metrics_log.h"
@@ -23,8 +25,8 @@ std::string render_head(const ReportData& data) {
       "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-      "<title>{}</title>\n<style>{}</style>\n</head>\n",
-      kPolicy, escape_html(data.title), kReportStyle);
+      "<title>{}</title>\n<style>{}{}</style>\n</head>\n",
+      kPolicy, escape_html(data.title), kReportStyle, data.explained.empty() ? "" : kExplainStyle);
 }
 
 std::string render_title(const ReportData& data) {
@@ -94,17 +96,29 @@ std::string render_body(const ReportData& data) {
                            render_curves(read_metrics(metrics_path(data.run_dir))));
   }
   if (!data.queries.empty()) {
-    html +=
-        render_section("Text to image",
-                       fmt::format("Captions of {} and the best images for each, by cosine similarity. ✓ in a solid "
-                                   "frame: of the caption’s identity. ✗ in a dashed frame: of another.",
-                                   split),
-                       render_queries(data.queries));
+    html += render_section(
+        "Text to image",
+        fmt::format("Captions of {} and the best images for each, {}. ✓ in a solid "
+                    "frame: of the caption’s identity. ✗ in a dashed frame: of another.",
+                    split, data.ranking_note.empty() ? "by cosine similarity" : escape_html(data.ranking_note)),
+        render_queries(data.queries));
+  }
+  if (data.queries.empty() && !data.ranking_note.empty()) {
+    html += render_section("Text to image",
+                           "No lists of hits: they go by one vector for each image and caption (“global”), and no term "
+                           "of the objective trains these. The table’s figures are of the alignment of regions and "
+                           "words.",
+                           "");
   }
   if (!data.image_queries.empty()) {
     html += render_section("Image to text",
                            fmt::format("Images of {} and the best captions for each, marked the same way.", split),
                            render_image_queries(data.image_queries));
+  }
+  if (!data.explained.empty()) {
+    html += render_section("Explain",
+                           fmt::format("Captions of {} with their images. {}", split, explain_lead(data.explained[0])),
+                           render_explained(data.explained));
   }
   if (!data.restorations.empty()) {
     html += render_section("Restoration",

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "trainer/report/explained_pair.h"
 #include "trainer/retrieval/metrics.h"
 
 namespace muster {
@@ -60,9 +61,13 @@ struct ReportData {
   double chance_r1 = 0;  // percent, text to image, of a random ranking; 0: not shown
   std::vector<ReportQuery> queries;
   std::vector<ReportImageQuery> image_queries;
+  // Of the queries' lists, where the table's figures are of other scores: "by the cosine of ..."; without any query it
+  // says that there is no list.
+  std::string ranking_note;
   std::vector<ReportRestoration> restorations;
-  std::string config;   // resolved, text format
-  std::string run_dir;  // its metrics.jsonl gives the curves; empty: no curves
+  std::vector<ExplainedPair> explained;  // scored by the same rule
+  std::string config;                    // resolved, text format
+  std::string run_dir;                   // its metrics.jsonl gives the curves; empty: no curves
 };
 
 // Whole or absent. DataError: the file cannot be written, metrics.jsonl cannot be read.
