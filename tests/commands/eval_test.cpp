@@ -73,6 +73,40 @@ class EvalCommand : public TrainedRunTest {
   std::map<std::string, std::vector<json>> rows_;
 };
 
+// The file of relevances, folds, medians and NDCG: printed, recorded, refused.
+TEST_F(EvalCommand, FoldsAndRelevances) {
+  const std::string file = folder_ / "rougeL.f32";
+  const std::string made =
+      output_of({muster_program(), "relevance", "--data", store(), "--split", "test", "--out", file});
+  EXPECT_THAT(made, HasSubstr("ROUGE-L of 8 captions with the captions of 4 images"));
+  ASSERT_EQ(fs::file_size(file), 8U * 4 * sizeof(float));
+  const std::string out = output_of(on_run("eval", {"--positives", "image", "--folds", "2", "--relevance",
+                                                    "rougeL=" + file, "--relevance", "spice=" + file}));
+  EXPECT_THAT(out, HasSubstr("means of 2 folds of 2 images and their captions"));
+  EXPECT_THAT(out, HasSubstr("medR"));
+  EXPECT_THAT(out, HasSubstr("rsum "));
+  EXPECT_THAT(out, HasSubstr("NDCG@25 by rougeL: text to image "));
+  EXPECT_THAT(out, HasSubstr("NDCG@25 by spice: text to image "));
+  const json recorded = json_lines(run() + "/evaluations.jsonl").back();
+  EXPECT_EQ(recorded.at("folds"), 2);
+  EXPECT_EQ(recorded.at("text_to_image").at("gallery"), 2);
+  EXPECT_GE(recorded.at("text_to_image").at("median_rank").get<double>(), 1);
+  EXPECT_GT(recorded.at("ndcg").at("rougeL").at("image_to_text").get<double>(), 0);
+  EXPECT_EQ(recorded.at("ndcg").at("rougeL"), recorded.at("ndcg").at("spice"));
+
+  const auto refusal = [&](const std::vector<std::string>& more) {
+    const ProgramResult result = run_program(on_run("eval", more));
+    EXPECT_EQ(result.exit_code, 2) << result.output;
+    return result.output;
+  };
+  EXPECT_THAT(refusal({"--folds", "3"}), HasSubstr("--folds 3 does not divide the 4 images of split test"));
+  EXPECT_THAT(refusal({"--relevance", file}), HasSubstr("give NAME=FILE, such as rougeL=relevances.f32"));
+  EXPECT_THAT(refusal({"--relevance", "a=" + file, "--relevance", "a=" + file}), HasSubstr("a stands there twice"));
+  EXPECT_THAT(refusal({"--split", "train", "--relevance", "a=" + file}),
+              HasSubstr("has 128 bytes, and relevances of "));
+  EXPECT_THAT(refusal({"--relevance", "a=" + folder_.path() + "/absent"}), HasSubstr("No such file"));
+}
+
 TEST_F(EvalCommand, EmbedSaysWhatEachRowIs) {
   embed();
   ASSERT_EQ(rows_["image"].size(), static_cast<size_t>(tensor("image").size(0)));
