@@ -45,7 +45,11 @@ std::vector<std::string> resolve_and_check(RunConfig& config) {
     // A model that is possible, for the sake of the rest; the images' size stays as it was given.
     RunConfig rest = config;
     rest.mutable_model()->Clear();
-    rest.mutable_model()->set_preset(ModelConfig::MINI);
+    if (has_sets(config.model())) {
+      *rest.mutable_model() = possible_region_model(config.model());
+    } else {
+      rest.mutable_model()->set_preset(ModelConfig::MINI);
+    }
     if (selects_tokens(config.model())) rest.mutable_model()->mutable_token_selection()->set_width(2);
     rest = resolve_run_config(rest);
     *rest.mutable_model()->mutable_image() = config.model().image();

@@ -117,14 +117,15 @@ FoldRows fold_of(const SplitEmbeddings& embeddings, int64_t fold, int64_t folds,
   const auto captions = static_cast<int64_t>(embeddings.captions.size());
   const int64_t first = fold * (images / folds), last = first + images / folds;
   // Captions come by images, in the images' order.
-  const auto begin_of = [&](int64_t image) {
-    if (image == images) return captions;
-    const std::set<int64_t> before(embeddings.images.begin(), embeddings.images.begin() + image);
-    const auto& of = embeddings.caption_images;
-    return static_cast<int64_t>(
-        std::find_if(of.begin(), of.end(), [&](int64_t one) { return before.count(one) == 0; }) - of.begin());
-  };
-  const int64_t first_caption = begin_of(first), last_caption = begin_of(last);
+  int64_t first_caption = 0, last_caption = 0;
+  for (int64_t image = 0, caption = 0; image <= images; ++image) {
+    if (image == first) first_caption = caption;
+    if (image == last) last_caption = caption;
+    while (image < images && caption < captions &&
+           embeddings.caption_images[static_cast<size_t>(caption)] == embeddings.images[static_cast<size_t>(image)]) {
+      ++caption;
+    }
+  }
   FoldRows rows;
   rows.scope.first_caption = first_caption;
   rows.scope.first_image = first;
@@ -254,13 +255,16 @@ std::string positives_name(PositiveRule rule) {
   return "";
 }
 
+void check_folds(int64_t folds, int64_t images, Split split) {
+  if (folds >= 1 && images % folds == 0) return;
+  throw ConfigError(fmt::format("--folds {} does not divide the {} images of split {} into equal parts", folds, images,
+                                split_name(split)));
+}
+
 EvaluationRecord evaluate_embeddings(const SplitEmbeddings& embeddings, Split split, int64_t step,
                                      Communicator& communicator, const EvaluationProtocol& protocol) {
   const auto images = static_cast<int64_t>(embeddings.images.size());
-  if (protocol.folds < 1 || images % protocol.folds != 0) {
-    throw ConfigError(fmt::format("--folds {} does not divide the {} images of split {} into equal parts",
-                                  protocol.folds, images, split_name(split)));
-  }
+  check_folds(protocol.folds, images, split);
   if (embeddings.positives == PositiveRule::kClass && (protocol.folds > 1 || !protocol.relevances.empty())) {
     throw ConfigError("--folds and --relevance are of captions; leave out --positives class");
   }

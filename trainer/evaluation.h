@@ -79,6 +79,9 @@ struct EvaluationProtocol {
   std::vector<NamedRelevances> relevances;
 };
 
+// ConfigError: folds that do not divide the split's images.
+void check_folds(int64_t folds, int64_t images, Split split);
+
 // Collective. Both directions. ConfigError: folds that do not divide the images, folds or relevances of classes;
 // DataError: a fold without captions; damaged relevances.
 EvaluationRecord evaluate_embeddings(const SplitEmbeddings& embeddings, Split split, int64_t step,

@@ -124,7 +124,7 @@ std::string refusal(const std::function<void()>& work) {
 
 TEST(RelevanceFile, OfAnotherSizeOrWithoutNumbersIsRefused) {
   const TemporaryFolder folder;
-  const std::string path = write_matrix(folder, {{0, 1}, {0.5F, std::nanf("")}, {-1, 0}});
+  const std::string path = write_matrix(folder, {{0, 1}, {0.5F, std::nanf("")}, {-1, 3e38F}});
   EXPECT_EQ(
       refusal([&] { RelevanceFile(path, 3, 3); }),
       path +
@@ -135,9 +135,10 @@ TEST(RelevanceFile, OfAnotherSizeOrWithoutNumbersIsRefused) {
   file.read(0, 0, 2, row.data());
   EXPECT_EQ(row, (std::vector<float>{0, 1}));
   EXPECT_EQ(refusal([&] { file.read(1, 0, 2, row.data()); }),
-            path + ": the relevance of image 1 to caption 1 is nan; relevances are finite, 0 or more");
+            path + ": the relevance of image 1 to caption 1 is nan; relevances are 0 to 100");
   EXPECT_EQ(refusal([&] { file.read(2, 0, 1, row.data()); }),
-            path + ": the relevance of image 0 to caption 2 is -1; relevances are finite, 0 or more");
+            path + ": the relevance of image 0 to caption 2 is -1; relevances are 0 to 100");
+  EXPECT_NE(refusal([&] { file.read(2, 1, 1, row.data()); }).find("is 3e+38; relevances are 0 to 100"), std::string::npos);
   EXPECT_EQ(refusal([&] { RelevanceFile(folder / "none", 3, 3); }), (folder / "none") + ": No such file or directory");
 }
 

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <iterator>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -66,6 +68,7 @@ constexpr size_t kMostCaptionBytes = size_t{1} << 20;
 
 struct TokenizerArguments {
   std::string captions;
+  std::string tokenizer = "clip";
   int runs = 5;
 };
 
@@ -74,7 +77,9 @@ void bench_tokenizer(const TokenizerArguments& arguments) {
   LineReader lines(arguments.captions, kMostCaptionBytes);
   for (std::string line; lines.next(line);) captions.push_back(line);
   if (captions.empty()) throw DataError(fmt::format("{}: has no lines; one line is one caption", arguments.captions));
-  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer({});
+  TokenizerConfig config;
+  if (arguments.tokenizer == "wordpiece") config.set_kind(TokenizerConfig::WORDPIECE);
+  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(config);
   std::vector<int64_t> ids(77);
   std::vector<double> cpu;
   for (int run = 0; run < arguments.runs; ++run) {
@@ -83,8 +88,14 @@ void bench_tokenizer(const TokenizerArguments& arguments) {
                   }).cpu);
   }
   const auto count = static_cast<double>(captions.size());
-  fmt::print("{} captions of {} -> 77 ids, one thread, median of {} runs\n{:.0f} captions/s of processor time\n", count,
-             arguments.captions, arguments.runs, count / median(cpu));
+  double words = 0;
+  for (const std::string& caption : captions) {
+    std::istringstream split(caption);
+    words += static_cast<double>(std::distance(std::istream_iterator<std::string>(split), {}));
+  }
+  fmt::print("{} captions of {} -> 77 ids, {}, one thread, median of {} runs\n", count, arguments.captions,
+             arguments.tokenizer, arguments.runs);
+  fmt::print("{:.0f} captions/s, {:.0f} words/s of processor time\n", count / median(cpu), words / median(cpu));
 }
 
 }  // namespace
@@ -105,6 +116,9 @@ void add_data_benchmarks(CLI::App& bench, Process& process) {
   CLI::App* tokenizer = bench.add_subcommand("tokenizer", "Captions to ids, a second of one thread");
   const auto text = std::make_shared<TokenizerArguments>();
   tokenizer->add_option("--captions", text->captions, "File, one caption a line")->required();
+  tokenizer->add_option("--tokenizer", text->tokenizer, "clip, or wordpiece (BERT's, lower-cased)")
+      ->check(CLI::IsMember({"clip", "wordpiece"}))
+      ->capture_default_str();
   tokenizer->add_option("--runs", text->runs, "Runs")->check(CLI::Range(1, 1000))->capture_default_str();
   tokenizer->callback([text, &process] {
     if (process.rank() == 0) bench_tokenizer(*text);

@@ -208,7 +208,7 @@ void bench_train(const BenchTrainArguments& arguments, Process& process) {
   Replica replica(job.settings, drawn, *communicator, device);
   job.head_parameters = replica.head_parameters();
   Batch batch = draw_batch(config.model(), arguments.batch, job.caption_tokens, process.rank());
-  batch.images = batch.images.to(device);
+  if (batch.images.defined()) batch.images = batch.images.to(device);
   if (train.chunk() == kAutoChunk) {
     const int64_t chunk = find_chunk(replica.step(), job, device, host_memory, *communicator);
     replica.step().set_chunk(chunk);

@@ -52,7 +52,7 @@ std::string format_table(const EvaluationRecord& record) {
   if (record.positives == "class") return format_class_table(record.text_to_image, record.image_to_text);
   std::string table = format_retrieval_table(record.text_to_image, record.image_to_text);
   if (record.positives == "image" || record.folds > 1 || !record.ndcg.empty()) {
-    table += format_caption_table(record.text_to_image, record.image_to_text);
+    table += format_caption_figures(record.text_to_image, record.image_to_text);
   }
   for (const NamedNdcg& one : record.ndcg) {
     table += fmt::format("NDCG@{} by {}: text to image {:.4f}, image to text {:.4f}\n", kNdcgItems, one.name,
@@ -65,6 +65,7 @@ std::string format_table(const EvaluationRecord& record) {
 EvaluationProtocol open_protocol(const EvalArguments& arguments, const Store& store, Split split) {
   EvaluationProtocol protocol{arguments.folds, {}};
   const std::vector<int64_t> images = store.images_of(split);
+  check_folds(arguments.folds, static_cast<int64_t>(images.size()), split);
   int64_t captions = 0;
   for (const int64_t image : images) captions += store.caption_count(image);
   for (const std::string& given : arguments.relevances) {

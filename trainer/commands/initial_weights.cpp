@@ -82,7 +82,8 @@ void take_from_run(const RunConfig& config, const NamedTensors& into) {
   NamedTensors tensors, model;
   for (const auto& [name, tensor] : stored.tensors) {
     if (is_of_objective(name)) continue;
-    tensors.emplace_back(name, fit(name, tensor, grid_of(source.model().image()), config));
+    const bool has_patches = source.model().image().patch() > 0;
+    tensors.emplace_back(name, fit(name, tensor, has_patches ? grid_of(source.model().image()) : PatchGrid{}, config));
   }
   for (const auto& tensor : into) {
     if (!is_of_objective(tensor.first)) model.push_back(tensor);

@@ -145,7 +145,7 @@ void add_loss_command(CLI::App& app, Process& process) {
           "--features", arguments->features,
           "safetensors with image, text [B, d] float32 or float64 (raw rows), identity [B] int64; perhaps weight [B], "
           "log_scale, logit_bias; image_sizes, text_sizes [B] int64 where a sample has several rows (regions, words); "
-          "and image.NAME, text.NAME of further pairs of features")
+          "and image.NAME, text.NAME, image_sizes.NAME, text_sizes.NAME of a pair NAME other than global")
       ->required();
   command
       ->add_option(

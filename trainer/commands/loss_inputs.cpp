@@ -15,7 +15,7 @@ namespace {
 
 constexpr char kInputs[] =
     "image, text, identity and perhaps weight, log_scale, logit_bias; image_sizes and text_sizes of sets of rows; "
-    "image.NAME and text.NAME of further pairs";
+    "image.NAME and text.NAME (image_sizes.NAME, text_sizes.NAME) of the pair NAME";
 
 std::string shape_of(const at::Tensor& tensor) {
   return fmt::format("{} [{}]", c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ", "));

@@ -40,9 +40,8 @@ bool next_caption(std::string& caption, int64_t line) {
 void tokenize(const TokenizeArguments& arguments) {
   TokenizerConfig config;
   const bool pieces = arguments.tokenizer == "wordpiece";
-  if (pieces == arguments.vocabulary.empty()) {
-    throw ConfigError(pieces ? "--tokenizer wordpiece needs --vocab: give BERT's vocab.txt"
-                             : "--vocab is for --tokenizer wordpiece: give that, or leave it out");
+  if (!pieces && !arguments.vocabulary.empty()) {
+    throw ConfigError("--vocab is for --tokenizer wordpiece: give that, or leave it out");
   }
   if (pieces && !arguments.merges.empty()) throw ConfigError("--merges is for --tokenizer clip: leave it out");
   if (pieces) config.set_kind(TokenizerConfig::WORDPIECE);
@@ -72,7 +71,7 @@ void add_tokenize_command(CLI::App& app, Process& process) {
       ->capture_default_str();
   command->add_option("--merges", arguments->merges,
                       "CLIP's merges, plain or gzip (default: those beside the program)");
-  command->add_option("--vocab", arguments->vocabulary, "wordpiece: BERT's vocab.txt");
+  command->add_option("--vocab", arguments->vocabulary, "wordpiece: BERT's vocab.txt (default: that beside the program)");
   command->add_option("--context", arguments->context, "Ids per line")
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();

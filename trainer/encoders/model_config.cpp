@@ -168,6 +168,10 @@ ModelConfig resolve_regions(const ModelConfig& config) {
   checks.divides("regions.heads", regions.heads(), "regions.width", regions.width());
   checks.divides("regions.joint_heads", regions.joint_heads(), "joint_width", resolved.joint_width());
   check_text(resolved.text(), checks);
+  const int least = regions.drop_last_word() ? 4 : 3;
+  checks.require(!resolved.text().has_context() || resolved.text().context() < 2 || resolved.text().context() >= least,
+                 fmt::format("model.text.context is {}, of which {} are no words: give {} or more",
+                             resolved.text().context(), least - 1, least));
   checks.size("joint_width", resolved.has_joint_width(), resolved.joint_width(), 1, kMaxWidth);
   check_dropout(resolved, checks);
   const std::pair<bool, const char*> others[] = {{config.preset() != ModelConfig::CUSTOM, "preset"},
@@ -192,6 +196,21 @@ int64_t pair_width(const ModelConfig& config, const std::string& pair) {
 
 int64_t embedding_width(const ModelConfig& config) {
   return config.joint_width() + config.token_selection().width();
+}
+
+ModelConfig possible_region_model(const ModelConfig& config) {
+  ModelConfig possible;
+  RegionModelConfig& regions = *possible.mutable_regions();
+  regions.set_width(4);
+  regions.set_drop_last_word(config.regions().drop_last_word());
+  TextConfig& text = *possible.mutable_text();
+  text.set_context(8);
+  text.set_vocabulary(8);
+  text.set_width(4);
+  text.set_layers(1);
+  text.set_heads(1);
+  possible.set_joint_width(4);
+  return possible;
 }
 
 ModelConfig resolve_model(const ModelConfig& config) {

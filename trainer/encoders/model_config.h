@@ -11,6 +11,9 @@ namespace muster {
 // Fills in the preset's sizes and checks them. ConfigError naming each field that is missing or impossible.
 ModelConfig resolve_model(const ModelConfig& config);
 
+// A model of regions that resolve_model() takes, for what is said of the rest of a config whose own it does not.
+ModelConfig possible_region_model(const ModelConfig& config);
+
 // Whether the model gives a second pair of features, "selected" (model.token_selection).
 inline bool selects_tokens(const ModelConfig& config) {
   return config.token_selection().width() > 0;

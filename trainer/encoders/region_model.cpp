@@ -14,6 +14,14 @@
 namespace muster {
 namespace {
 
+// Losses take no bfloat16.
+SetOutputs widened(SetOutputs outputs) {
+  for (at::Tensor* tensor : {&outputs.global, &outputs.set.rows}) {
+    if (tensor->scalar_type() == at::kBFloat16) *tensor = tensor->to(at::kFloat);
+  }
+  return outputs;
+}
+
 class RegionModel : public Model {
  public:
   RegionModel(const ModelConfig& config, uint64_t seed)
@@ -35,7 +43,7 @@ class RegionModel : public Model {
   ForwardPass begin_forward(const Batch& batch, uint64_t seed, const TokenRequest& tokens) override {
     if (tokens.text || tokens.image) throw std::logic_error("RegionModel: no tokens for heads");
     const DropoutKey key = dropout_key(batch, seed);
-    SetOutputs words = text_->forward(batch.tokens, key, image_->dropout_layers());
+    SetOutputs words = widened(text_->forward(batch.tokens, key, image_->dropout_layers()));
     ForwardPass pass;
     pass.texts.pairs = {{"global", {}, words.global}, {kSetPair, {}, words.set.rows}};
     pass.texts.pairs[1].sets = {counts_of(batch), std::move(words.set.sizes)};
@@ -95,7 +103,8 @@ class RegionModel : public Model {
       throw ConfigError(fmt::format("regions of width {} do not fit the model: set model.regions.width to it",
                                     regions.size(regions.dim() - 1)));
     }
-    return image_->forward(host_to_device(regions, device()), host_to_device(boxes, device()), counts, key, 0);
+    return widened(
+        image_->forward(host_to_device(regions, device()), host_to_device(boxes, device()), counts, key, 0));
   }
 
   DropoutKey dropout_key(const Batch& batch, uint64_t seed) const {

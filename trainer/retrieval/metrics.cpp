@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <utility>
 
 namespace muster {
 namespace {
@@ -49,17 +48,13 @@ RetrievalMetrics mean_of(const std::vector<RetrievalMetrics>& parts) {
   return mean;
 }
 
-std::string format_caption_table(const RetrievalMetrics& text_to_image, const RetrievalMetrics& image_to_text) {
-  std::string table = fmt::format("{:<13}  {:>6}  {:>6}  {:>6}  {:>6}  {:>8}  {:>8}  {:>8}\n", "%", "R@1", "R@5",
-                                  "R@10", "medR", "meanR", "queries", "gallery");
-  for (const auto& [direction, metrics] :
-       {std::pair("text to image", &text_to_image), std::pair("image to text", &image_to_text)}) {
-    table += fmt::format("{:<13}  {:>6.2f}  {:>6.2f}  {:>6.2f}  {:>6.1f}  {:>8.2f}  {:>8}  {:>8}\n", direction,
-                         metrics->r1, metrics->r5, metrics->r10, metrics->median_rank, metrics->mean_rank,
-                         metrics->queries, metrics->gallery);
-  }
+std::string format_caption_figures(const RetrievalMetrics& text_to_image, const RetrievalMetrics& image_to_text) {
   const auto sum = [](const RetrievalMetrics& metrics) { return metrics.r1 + metrics.r5 + metrics.r10; };
-  return table + fmt::format("rsum {:.2f}\n", sum(text_to_image) + sum(image_to_text));
+  const auto ranks = [](const RetrievalMetrics& metrics) {
+    return fmt::format("medR {:.1f} meanR {:.2f}", metrics.median_rank, metrics.mean_rank);
+  };
+  return fmt::format("text to image {}, image to text {}; rsum {:.2f}\n", ranks(text_to_image), ranks(image_to_text),
+                     sum(text_to_image) + sum(image_to_text));
 }
 
 std::string format_class_table(const RetrievalMetrics& class_to_image, const RetrievalMetrics& image_to_class) {

@@ -32,9 +32,9 @@ RetrievalMetrics mean_of(const std::vector<RetrievalMetrics>& parts);
 // Aligned plain text of both directions, as the field prints it; every line ends with a newline.
 std::string format_retrieval_table(const RetrievalMetrics& text_to_image, const RetrievalMetrics& image_to_text);
 
-// What the field of image-caption retrieval prints in place of mAP and mINP: median and mean rank, and the sum of both
-// directions' recalls (rsum).
-std::string format_caption_table(const RetrievalMetrics& text_to_image, const RetrievalMetrics& image_to_text);
+// What the field of image-caption retrieval prints beside the recalls: median and mean rank, and the sum of both
+// directions' recalls (rsum). One line.
+std::string format_caption_figures(const RetrievalMetrics& text_to_image, const RetrievalMetrics& image_to_text);
 
 // The same where the texts are classes' (identity_means()): with AP@50 of the first direction.
 std::string format_class_table(const RetrievalMetrics& class_to_image, const RetrievalMetrics& image_to_class);

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cmath>
 #include <cstring>
 
 #include "launch/error.h"
@@ -49,9 +48,9 @@ void RelevanceFile::read(int64_t caption, int64_t first, int64_t count, float* r
     left -= got;
   }
   for (int64_t i = 0; i < count; ++i) {
-    if (std::isfinite(relevances[i]) && relevances[i] >= 0) continue;
-    throw DataError(fmt::format("{}: the relevance of image {} to caption {} is {}; relevances are finite, 0 or more",
-                                path_, first + i, caption, relevances[i]));
+    if (relevances[i] >= 0 && relevances[i] <= kMostRelevance) continue;
+    throw DataError(fmt::format("{}: the relevance of image {} to caption {} is {}; relevances are 0 to {}", path_,
+                                first + i, caption, relevances[i], kMostRelevance));
   }
 }
 
