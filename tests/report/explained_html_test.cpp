@@ -94,7 +94,8 @@ TEST(ExplainedHtml, BoxesAreThoseOfTheChosenRegionsInTheImagesPixels) {
                         "y=\"100.00\" width=\"100.00\" height=\"50.00\"/>"));
   EXPECT_THAT(html,
               HasSubstr("<rect class=\"edge mark w2\" stroke-dasharray=\"9 9\" stroke-dashoffset=\"-9\" x=\"300.00\""));
-  EXPECT_EQ(count(html, "class=\"halo\""), 2U);  // region 0 is found by no word
+  EXPECT_EQ(count(html, "class=\"halo\""), 1U);       // region 0 is found by no word
+  EXPECT_EQ(count(html, "class=\"halo weak\""), 1U);  // "a" has less than half of 0.9
   EXPECT_EQ(count(html, "x=\"10.00\" y=\"20.00\""), 0U);
   const std::string page = render_explained({small_pair()});
   EXPECT_THAT(page, HasSubstr("<image id=\"explained-0\" width=\"640\" height=\"480\" preserveAspectRatio=\"none\" "

@@ -43,6 +43,10 @@ std::string mark_class(const Found& found) {
   return "mark " + word_class(found.word) + (found.sure ? "" : " weak");
 }
 
+bool any_sure(const std::vector<Found>& words) {
+  return std::any_of(words.begin(), words.end(), [](const Found& word) { return word.sure; });
+}
+
 // The words that found a region, as coloured tags in lines.
 struct Label {
   struct Tag {
@@ -126,7 +130,7 @@ std::string rectangle(const SceneBox& box, const std::string& attributes) {
 // One box for all words that found it: its line has their colours in turn.
 std::string render_box(const SceneBox& box, const std::vector<Found>& words) {
   constexpr int kDash = 9;
-  std::string svg = rectangle(box, "class=\"halo\"");
+  std::string svg = rectangle(box, any_sure(words) ? "class=\"halo\"" : "class=\"halo weak\"");
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string dash = words.size() == 1 ? ""
                                                : fmt::format(" stroke-dasharray=\"{} {}\" stroke-dashoffset=\"-{}\"",
@@ -172,8 +176,7 @@ std::string render_scene(const ExplainedPair& pair, const std::string& picture) 
   for (size_t region = 0; region < words_of.size(); ++region) {
     const SceneBox box = box_of_region(pair, static_cast<int64_t>(region));
     const std::vector<Found>& words = words_of[region];
-    const bool sure = std::any_of(words.begin(), words.end(), [](const Found& word) { return word.sure; });
-    if (!words.empty()) found.emplace_back(sure, -box.width * box.height, static_cast<int64_t>(region));
+    if (!words.empty()) found.emplace_back(any_sure(words), -box.width * box.height, static_cast<int64_t>(region));
     if (picture.empty()) lines += rectangle(box, "class=\"unchosen\"") + "\n";
   }
   std::sort(found.begin(), found.end());

@@ -17,6 +17,7 @@ const char* const kExplainStyle = R"css(
 .edge { fill: none; stroke: var(--k); stroke-width: 2.6; }
 .weak { opacity: 0.62; }
 .weak.edge { stroke-width: 1.3; }
+.explained .weak.halo { stroke-width: 2.4; opacity: 0.45; }
 .halo { fill: none; stroke: #fff; stroke-width: 5; stroke-opacity: 0.75; }
 .void { fill: var(--grid); }
 .unchosen { fill: none; stroke: var(--soft); stroke-width: 1; stroke-opacity: 0.4; }
