@@ -184,9 +184,10 @@ void check_regions(const RunConfig& config, Checks& checks) {
   const auto of_global = [](const Term& term) { return term.pair() == "global"; };
   const auto& terms = config.objective().term();
   if (ranking == "global" && std::none_of(terms.begin(), terms.end(), of_global)) {
-    checks.add(fmt::format("train.evaluation.pair is \"global\", which no term trains: set it to \"{}\", or give a term "
-                           "with pair: \"global\"",
-                           kSetPair));
+    checks.add(
+        fmt::format("train.evaluation.pair is \"global\", which no term trains: set it to \"{}\", or give a term "
+                    "with pair: \"global\"",
+                    kSetPair));
   }
   const InitConfig& init = config.train().init();
   if (!init.weights().empty() && (!init.ignore().empty() || init.resize_positions() != InitConfig::REFUSE)) {

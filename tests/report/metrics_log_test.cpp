@@ -92,8 +92,10 @@ TEST_F(MetricsLogTest, LinesAreAsDocumented) {
       "\"info_nce\":4.2},\"grad_norm\":1.5,\"rate\":0.0005,\"logit_scale\":14.25,\"samples_per_second\":400.0,"
       "\"data_wait_share\":0.01,\"comm_wait_share\":0.02,\"eta_seconds\":12.0}\n"
       "{\"kind\":\"evaluation\",\"step\":8,\"split\":\"val\",\"text_to_image\":{\"r1\":8.0,\"r5\":2.0,\"r10\":3.0,"
-      "\"map\":4.0,\"minp\":5.0,\"queries\":60,\"gallery\":30,\"skipped\":0,\"median_rank\":0.0,\"mean_rank\":0.0},\"image_to_text\":{\"r1\":6.0,"
-      "\"r5\":7.0,\"r10\":8.0,\"map\":9.0,\"minp\":10.0,\"queries\":30,\"gallery\":60,\"skipped\":1,\"median_rank\":0.0,\"mean_rank\":0.0}}\n");
+      "\"map\":4.0,\"minp\":5.0,\"queries\":60,\"gallery\":30,\"skipped\":0,\"median_rank\":0.0,\"mean_rank\":0.0},"
+      "\"image_to_text\":{\"r1\":6.0,"
+      "\"r5\":7.0,\"r10\":8.0,\"map\":9.0,\"minp\":10.0,\"queries\":30,\"gallery\":60,\"skipped\":1,\"median_rank\":0."
+      "0,\"mean_rank\":0.0}}\n");
 }
 
 TEST_F(MetricsLogTest, AnEvaluationMadeAgainTakesThePlaceOfTheFirst) {

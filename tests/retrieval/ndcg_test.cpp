@@ -138,7 +138,8 @@ TEST(RelevanceFile, OfAnotherSizeOrWithoutNumbersIsRefused) {
             path + ": the relevance of image 1 to caption 1 is nan; relevances are 0 to 100");
   EXPECT_EQ(refusal([&] { file.read(2, 0, 1, row.data()); }),
             path + ": the relevance of image 0 to caption 2 is -1; relevances are 0 to 100");
-  EXPECT_NE(refusal([&] { file.read(2, 1, 1, row.data()); }).find("is 3e+38; relevances are 0 to 100"), std::string::npos);
+  EXPECT_NE(refusal([&] { file.read(2, 1, 1, row.data()); }).find("is 3e+38; relevances are 0 to 100"),
+            std::string::npos);
   EXPECT_EQ(refusal([&] { RelevanceFile(folder / "none", 3, 3); }), (folder / "none") + ": No such file or directory");
 }
 

@@ -49,9 +49,10 @@ void export_model(const ExportArguments& arguments, Process& process) {
   start_computing(process, 1);
   const RunConfig config = load_config_of(arguments.run_dir);
   if (has_sets(config.model())) {
-    throw ConfigError(fmt::format("{} has a model of regions, which neither CLIPModel nor open_clip has: its weights are "
-                                  "model.safetensors in the checkpoint's folder",
-                                  arguments.run_dir));
+    throw ConfigError(
+        fmt::format("{} has a model of regions, which neither CLIPModel nor open_clip has: its weights are "
+                    "model.safetensors in the checkpoint's folder",
+                    arguments.run_dir));
   }
   StoredWeights stored =
       read_weights(arguments.run_dir, arguments.checkpoint, config, weights_from_name(arguments.weights));

@@ -71,7 +71,8 @@ void add_tokenize_command(CLI::App& app, Process& process) {
       ->capture_default_str();
   command->add_option("--merges", arguments->merges,
                       "CLIP's merges, plain or gzip (default: those beside the program)");
-  command->add_option("--vocab", arguments->vocabulary, "wordpiece: BERT's vocab.txt (default: that beside the program)");
+  command->add_option("--vocab", arguments->vocabulary,
+                      "wordpiece: BERT's vocab.txt (default: that beside the program)");
   command->add_option("--context", arguments->context, "Ids per line")
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();

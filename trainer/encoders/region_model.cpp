@@ -103,8 +103,7 @@ class RegionModel : public Model {
       throw ConfigError(fmt::format("regions of width {} do not fit the model: set model.regions.width to it",
                                     regions.size(regions.dim() - 1)));
     }
-    return widened(
-        image_->forward(host_to_device(regions, device()), host_to_device(boxes, device()), counts, key, 0));
+    return widened(image_->forward(host_to_device(regions, device()), host_to_device(boxes, device()), counts, key, 0));
   }
 
   DropoutKey dropout_key(const Batch& batch, uint64_t seed) const {
