@@ -103,7 +103,7 @@ TEST_F(MetricsLogTest, AnEvaluationMadeAgainTakesThePlaceOfTheFirst) {
   EvaluationRecord record = evaluation_record(8);
   record.data = "5663b31e";
   record_evaluation(path, record);
-  EXPECT_THAT(text_of(path), testing::EndsWith(R"("skipped":1},"data":"5663b31e","positives":"identity"})"
+  EXPECT_THAT(text_of(path), testing::EndsWith(R"("mean_rank":0.0},"data":"5663b31e","positives":"identity"})"
                                                "\n"));
   EvaluationRecord by_image = record;
   by_image.positives = "image";
@@ -113,11 +113,25 @@ TEST_F(MetricsLogTest, AnEvaluationMadeAgainTakesThePlaceOfTheFirst) {
   record_evaluation(path, elsewhere);
   record.text_to_image.r1 = 50;
   record_evaluation(path, record);
+  EvaluationRecord folds = record;
+  folds.folds = 5;
+  folds.ndcg = {{"rougeL", 0.25, 0.5}, {"spice", 0.75, 1}};
+  folds.text_to_image.median_rank = 4;
+  folds.image_to_text.mean_rank = 7.5;
+  record_evaluation(path, folds);
   const MetricsHistory history = read_metrics(path);
-  ASSERT_EQ(history.evaluations.size(), 3U);
+  ASSERT_EQ(history.evaluations.size(), 4U);
   EXPECT_EQ(history.evaluations[0].positives, "image");
   EXPECT_EQ(history.evaluations[1].data, "0123");
   EXPECT_EQ(history.evaluations[2].text_to_image.r1, 50);
+  EXPECT_EQ(history.evaluations[2].folds, 1);
+  EXPECT_EQ(history.evaluations[3].folds, 5);
+  EXPECT_EQ(history.evaluations[3].text_to_image.median_rank, 4);
+  EXPECT_EQ(history.evaluations[3].image_to_text.mean_rank, 7.5);
+  ASSERT_EQ(history.evaluations[3].ndcg.size(), 2U);
+  EXPECT_EQ(history.evaluations[3].ndcg[1].name, "spice");
+  EXPECT_EQ(history.evaluations[3].ndcg[1].text_to_image, 0.75);
+  EXPECT_EQ(history.evaluations[3].ndcg[0].image_to_text, 0.5);
 }
 
 TEST_F(MetricsLogTest, RecordsComeBackWithNullForWhatIsNotFinite) {
