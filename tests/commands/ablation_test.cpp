@@ -93,7 +93,7 @@ TEST_F(AblationTest, PresetsVariantsAreConfigs) {
       ++variants;
     }
   }
-  EXPECT_EQ(variants, 11);
+  EXPECT_EQ(variants, 12);
 }
 
 }  // namespace
