@@ -44,7 +44,7 @@ std::vector<float> floats_of(std::string_view text, const char* what) {
     throw DataError(fmt::format("its {} are no float32 numbers in base64", what));
   }
   std::vector<float> values(bytes.size() / sizeof(float));
-  std::memcpy(values.data(), bytes.data(), bytes.size());
+  if (!bytes.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
   return values;
 }
 

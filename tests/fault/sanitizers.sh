@@ -5,7 +5,7 @@
 #   tests/fault/sanitizers.sh [--only address|thread] [--programs "dataloader_test json_fuzz ..."]
 #
 # A report ends a program with code 99. Left out: tests that measure memory or limit it, which the sanitizers multiply, and
-# those that start the program as another user or under mpirun. LibTorch and Open MPI are not instrumented: their leaks are
+# those that start jobs under mpirun. LibTorch and Open MPI are not instrumented: their leaks are
 # not looked for (tests/fault/leaks.supp), and of ThreadSanitizer's reports those count that have a line of Muster's on
 # both sides (tests/fault/threads.supp).
 set -euo pipefail
@@ -25,7 +25,7 @@ export ASAN_OPTIONS="exitcode=99:detect_stack_use_after_return=1:allocator_may_r
 export LSAN_OPTIONS="exitcode=99:suppressions=$here/leaks.supp:print_suppressions=0"
 export UBSAN_OPTIONS="halt_on_error=1:exitcode=99:print_stacktrace=1"
 export TSAN_OPTIONS="exitcode=99:halt_on_error=1:second_deadlock_stack=1:suppressions=$here/threads.supp:ignore_noninstrumented_modules=1"
-measured='*Memory*:*Hostile*:*Limit*:*Rss*'
+measured='*Memory*:*Hostile*:*Limit*:*Rss*:*Job*'
 
 ran=0 failed=()
 # run FOLDER PROGRAM ARGUMENTS...

@@ -95,7 +95,8 @@ void run_synth(const Arguments& arguments) {
 }  // namespace
 
 void add_synth_command(CLI::App& app, Process& process) {
-  CLI::App* command = app.add_subcommand("synth", "Draw a synthetic set: pedestrians, or scenes of things with regions; captions, splits");
+  CLI::App* command = app.add_subcommand(
+      "synth", "Draw a synthetic set: pedestrians, or scenes of things with regions; captions, splits");
   const auto arguments = std::make_shared<Arguments>();
   synth::Options& set = arguments->set;
   arguments->threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
