@@ -52,6 +52,7 @@ class ClassSets : public ImportTest {
 
 TEST_F(ClassSets, CubInTheOrderOfItsLists) {
   make_cub("set/", "set/images/");
+  write_texts("set/", "001.Black", "._a_1", "what macOS leaves beside a file");
   const ImportReport report = import(read_class_set(cub(), folder_ / "set"));
   const Store store(folder_ / "out");
   ASSERT_EQ(store.images(), 6);

@@ -126,6 +126,8 @@ TEST_F(Csv, EachMistakeIsNamedWithItsLine) {
       {"1.jpg,a\n", "2 fields, but the header names 4"},
       {"1.jpg,\"a\"b,1,train\n", "text follows a closing quote in field 2"},
       {"1.jpg,\"a,1,train\n", "not closed before the end"},
+      {"1.jpg,\"a\n" + std::string(600'000, 'x') + "\n" + std::string(600'000, 'x') + "\",1,train\n",
+       "not closed within 1048576 bytes"},
       {"1.jpg,\xff,1,train\n", "not UTF-8 (byte 7)"},
       {std::string("1.jpg,\0,1,train\n", 17), "a zero byte"},
       {"1.jpg, \xe3\x80\x80,1,train\n", "a caption is empty"},

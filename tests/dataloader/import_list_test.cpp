@@ -102,8 +102,9 @@ class ImportListTest : public ImportTest {
   }
 
   // What StoreWriter makes of the rows, one after the other, without those numbered in `left_out`.
-  void write_expected(const std::string& path, const std::vector<int>& left_out = {}) {
-    StoreWriter writer(path, StoreWriter::Options{kShardBytes});
+  void write_expected(const std::string& path, const std::vector<int>& left_out = {},
+                      int64_t shard_bytes = kShardBytes) {
+    StoreWriter writer(path, StoreWriter::Options{shard_bytes});
     const ImportList rows = list();
     for (int i = 0; i < kImages; ++i) {
       if (std::count(left_out.begin(), left_out.end(), i) > 0) continue;
@@ -278,6 +279,34 @@ TEST_F(ImportListTest, AnImageThatChangesMeanwhileIsNoticed) {
   };
   EXPECT_THAT(message_of([&] { import_list(list(), folder_ / "out", changing); }),
               HasSubstr("list:41: image 40.jpg changed while it was imported"));
+}
+
+TEST_F(ImportListTest, AnImageOfTheSameLengthThatChangesMeanwhileIsNoticed) {
+  std::vector<uint8_t> bytes = coloured_jpeg(40);
+  bytes[bytes.size() / 2] ^= 1;
+  ImportOptions changing = options();
+  changing.progress = [&](double fraction, int64_t) {
+    if (fraction > 0.8) write_bytes(folder_ / "set/40.jpg", bytes);
+  };
+  EXPECT_THAT(message_of([&] { import_list(list(), folder_ / "out", changing); }),
+              HasSubstr("list:41: image 40.jpg changed while it was imported"));
+}
+
+// As the store writer has it: a shard is full when it is beyond its size.
+TEST_F(ImportListTest, AShardOfJustItsSizeTakesAnotherImage) {
+  ImportOptions full = options();
+  full.shard_bytes = 0;
+  for (const int i : {0, 1, 2}) full.shard_bytes += static_cast<int64_t>(coloured_jpeg(i).size());
+  write_expected(folder_ / "expected", {}, full.shard_bytes);
+  import_list(list(), folder_ / "out", full);
+  EXPECT_EQ(folder_contents(folder_ / "out"), folder_contents(folder_ / "expected"));
+}
+
+// A file without data on the disk.
+TEST_F(ImportListTest, AnImageTooLargeIsRefusedUnread) {
+  fs::resize_file(folder_ / "set/40.jpg", (uintmax_t{1} << 28) + 1);
+  EXPECT_THAT(message_of([&] { import_list(list(), folder_ / "out", options()); }),
+              HasSubstr("list:41: 40.jpg has 268435457 bytes; images may have 268435456"));
 }
 
 TEST_F(ImportListTest, HeldOutIdentitiesDependOnSeedAndNamesAlone) {

@@ -252,6 +252,7 @@ TEST_F(ImportRegions, MistakesOfFoldersAreNamed) {
 }
 
 TEST_F(ImportRegions, MistakesOfKarpathysListAreNamed) {
+  const std::string large = R"({"images": [")" + std::string(1 << 24, 'x') + R"("]})";
   const std::pair<const char*, const char*> cases[] = {
       {R"({"images": [{"filename": "a.jpg", "split": "train", "sentences": []}]})", "[0]: the image has no caption"},
       {R"({"images": [{"filename": "a.jpg", "split": "train", "sentences": ["a"]}]})",
@@ -263,10 +264,11 @@ TEST_F(ImportRegions, MistakesOfKarpathysListAreNamed) {
       {R"({"images": [{"split": "val", "sentences": [{"raw": "a"}]}]})", "the field filename is missing"},
       {R"({"images": [7]})", "an entry must be a JSON object"},
       {R"([])", "images"},
+      {large.c_str(), "an item of 16777218 bytes; at most 16777216 are allowed"},
   };
   for (const auto& [text, expected] : cases) {
     write_list("set/dataset.json", text);
-    EXPECT_THAT(message([&] { return tsv(); }), HasSubstr(expected)) << text;
+    EXPECT_THAT(message([&] { return tsv(); }), HasSubstr(expected)) << expected;
   }
 }
 

@@ -146,6 +146,27 @@ TEST_F(RegionHdf5, MistakesOfAnImageAreNamed) {
   EXPECT_THAT(message({2, {}}), AllOf(HasSubstr("dataset.json[1]"), HasSubstr("has 1 regions, not 2")));
 }
 
+// Which of them comes first, in the middle or last; the shares of the others say nothing.
+TEST_F(RegionHdf5, TheRegionThatReachesFurthestGivesTheSize) {
+  const float nan = std::nanf("");
+  for (size_t furthest = 0; furthest < 3; ++furthest) {
+    Arrays arrays{{1, 2, 3, 4, 5, 6, 7, 8}, {}, {}, {0, 3, 3, 4}, {}, {}};
+    for (size_t r = 0; r < 4; ++r) {
+      const bool is_last = r == furthest || r == 3;
+      const float right = is_last ? 40 : 20, low = is_last ? 30 : 10;
+      arrays.boxes.insert(arrays.boxes.end(), {1, 1, right, low});
+      arrays.spatial.insert(arrays.spatial.end(),
+                            {nan, nan, is_last ? right / 50 : nan, is_last ? low / 33 : nan, nan, nan});
+    }
+    write(arrays);
+    std::filesystem::remove_all(folder_ / "out");
+    import(list());
+    const Store store(folder_ / "out");
+    EXPECT_EQ(store.width(0), 50) << furthest;
+    EXPECT_EQ(store.height(0), 33) << furthest;
+  }
+}
+
 TEST_F(RegionHdf5, SharesThatBelongToOtherBoxesGiveNoSize) {
   Arrays arrays = good();
   arrays.widths.clear();
@@ -229,6 +250,9 @@ write('big', dtype='>f4')
 write('flat', shape=(6, 4))
 write('none', shape=(2, 3, 0))
 write('deep', shape=(2, 3, 4, 1))
+write('nine', shape=(1,) * 9)
+with h5py.File(sys.argv[1] + '/scalar', 'w') as h:
+    h.create_dataset('image_features', (), 'f')[...] = 1
 with h5py.File(sys.argv[1] + '/outside', 'w') as h:
     h['image_features'] = h5py.ExternalLink('block', 'image_features')
 with h5py.File(sys.argv[1] + '/unwritten', 'w') as h:
@@ -254,6 +278,8 @@ TEST_F(RegionHdf5, OtherLayoutsOfH5py) {
       {"flat", "image_features is [6, 4], not [images, regions, width]"},
       {"none", "image_features is empty"},
       {"deep", "image_features is [2, 3, 4, 1], not [images, regions, width]"},
+      {"nine", "image_features is no array of 1 to 8 dimensions"},
+      {"scalar", "image_features is no array of 1 to 8 dimensions"},
       {"outside", "image_features is a link to elsewhere"},
       {"unwritten", "image_features does not lie within the file"},
       {"group", "image_features is no dataset"},

@@ -17,7 +17,8 @@ using testing::IsEmpty;
 using testing::SizeIs;
 
 // One ustar header with a right checksum.
-std::string tar_header(const std::string& name, const std::string& size, char type = '0') {
+// is_signed: the checksum is a sum of signed characters, as old tars have it.
+std::string tar_header(const std::string& name, const std::string& size, char type = '0', bool is_signed = false) {
   std::string block(512, '\0');
   block.replace(0, name.size(), name);
   block.replace(100, 7, "0000644");
@@ -29,7 +30,7 @@ std::string tar_header(const std::string& name, const std::string& size, char ty
                             8));
   block.replace(148, 8, "        ");
   unsigned sum = 0;
-  for (const char c : block) sum += static_cast<uint8_t>(c);
+  for (const char c : block) sum += is_signed ? static_cast<unsigned>(c) : static_cast<uint8_t>(c);
   char digits[8];
   std::snprintf(digits, sizeof digits, "%06o", sum & 0777777U);
   block.replace(148, 7, std::string(digits, 6) + std::string(1, '\0'));
@@ -107,6 +108,13 @@ TEST_F(Webdataset, SamplesBecomeRows) {
   EXPECT_THAT(captions_of(store, 3), IsEmpty());
   EXPECT_THAT(store.images_of(Split::kVal), ElementsAre(0));
   EXPECT_THAT(report.warnings, ElementsAre(HasSubstr(".cls"), HasSubstr("1 images have no caption")));
+}
+
+TEST_F(Webdataset, ChecksumsOfSignedCharacters) {
+  const std::string name = "caf\xc3\xa9.txt";
+  for (const bool is_signed : {false, true}) {
+    EXPECT_THAT(names_in(tar_header(name, octal(1), '0', is_signed) + padded("x") + kEnd), ElementsAre(name));
+  }
 }
 
 // Tars of Python's tarfile in its three formats, with names and members that need each extension.
