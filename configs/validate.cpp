@@ -181,9 +181,7 @@ void check_regions(const RunConfig& config, Checks& checks) {
   }
   checks.require(ranking == "global" || ranking == kSetPair, "train.evaluation.pair", "\"" + ranking + "\"",
                  fmt::format("\"global\" or \"{}\"", kSetPair));
-  const auto of_global = [](const Term& term) { return term.pair() == "global"; };
-  const auto& terms = config.objective().term();
-  if (ranking == "global" && std::none_of(terms.begin(), terms.end(), of_global)) {
+  if (ranking == "global" && !trains_pair(config.objective(), ranking)) {
     checks.add(
         fmt::format("train.evaluation.pair is \"global\", which no term trains: set it to \"{}\", or give a term "
                     "with pair: \"global\"",

@@ -24,4 +24,11 @@ struct SetSizes {
   std::vector<int64_t> text;   // words, 0 or more
 };
 
+// Where each set's rows begin among those of all, and the end: [sets + 1].
+inline std::vector<int64_t> begins_of(const std::vector<int64_t>& sizes) {
+  std::vector<int64_t> begins{0};
+  for (const int64_t size : sizes) begins.push_back(begins.back() + size);
+  return begins;
+}
+
 }  // namespace muster

@@ -18,9 +18,8 @@ std::string CollapseAlarm::observe(int64_t step, const std::vector<double>& term
     if (stuck_[i] != kSteps) continue;
     told += fmt::format(
         "{}step {}: {} has been at {:.4g} for {} steps, which is what it has where all scores are equal: hardest "
-        "negatives teach nothing there, and few such runs recover. Begin with a triplet term of negatives SOFT or ALL "
-        "and "
-        "let this one follow (end_step and begin_step), warm up longer (train.schedule.warmup_steps), or lower "
+        "negatives teach nothing there, and few such runs recover. Begin with a triplet term of negatives SOFT or ALL, "
+        "which this one follows (end_step and begin_step), warm up longer (train.schedule.warmup_steps), or lower "
         "train.optimizer.rate",
         told.empty() ? "" : "\n", step, names_[i], collapsed_[i], kSteps);
   }

@@ -8,14 +8,14 @@
 namespace muster {
 namespace {
 
-RowRange rows_of(const std::vector<int64_t>& sizes, RowRange samples) {
-  const auto begin = sizes.begin() + samples.begin;
-  return {std::accumulate(sizes.begin(), begin, int64_t{0}), std::accumulate(begin, begin + samples.size, int64_t{0})};
+Slice rows_of(const std::vector<int64_t>& sizes, Slice samples) {
+  const auto begin = sizes.begin() + samples.first;
+  return {std::accumulate(sizes.begin(), begin, int64_t{0}), std::accumulate(begin, begin + samples.count, int64_t{0})};
 }
 
-std::vector<int64_t> part_of(const std::vector<int64_t>& sizes, RowRange samples) {
-  const auto begin = sizes.begin() + samples.begin;
-  return {begin, begin + samples.size};
+std::vector<int64_t> part_of(const std::vector<int64_t>& sizes, Slice samples) {
+  const auto begin = sizes.begin() + samples.first;
+  return {begin, begin + samples.count};
 }
 
 at::Tensor join(const std::vector<at::Tensor>& parts) {
@@ -47,18 +47,18 @@ Side join_side(const std::vector<const Features*>& parts, size_t pair, at::Tenso
 
 }  // namespace
 
-RowRange image_rows(const FeaturePair& pair, RowRange samples) {
+Slice image_rows(const FeaturePair& pair, Slice samples) {
   return pair.sets ? rows_of(pair.sets->image, samples) : samples;
 }
 
-RowRange text_rows(const FeaturePair& pair, RowRange samples) {
+Slice text_rows(const FeaturePair& pair, Slice samples) {
   return pair.sets ? rows_of(pair.sets->text, samples) : samples;
 }
 
-FeaturePair part_of(const FeaturePair& pair, RowRange samples) {
-  const RowRange image = image_rows(pair, samples), text = text_rows(pair, samples);
-  FeaturePair part{pair.name, pair.image.narrow(0, image.begin, image.size),
-                   pair.text.narrow(0, text.begin, text.size)};
+FeaturePair part_of(const FeaturePair& pair, Slice samples) {
+  const Slice image = image_rows(pair, samples), text = text_rows(pair, samples);
+  FeaturePair part{pair.name, pair.image.narrow(0, image.first, image.count),
+                   pair.text.narrow(0, text.first, text.count)};
   if (pair.sets) part.sets = {part_of(pair.sets->image, samples), part_of(pair.sets->text, samples)};
   return part;
 }

@@ -5,22 +5,17 @@
 #include <cstdint>
 #include <vector>
 
+#include "dataloader/batch.h"
 #include "trainer/features.h"
 
 namespace muster {
 
-// Rows of a matrix, or samples of a batch.
-struct RowRange {
-  int64_t begin = 0;
-  int64_t size = 0;
-};
-
 // Where the rows of these samples are in the pair's image and text.
-RowRange image_rows(const FeaturePair& pair, RowRange samples);
-RowRange text_rows(const FeaturePair& pair, RowRange samples);
+Slice image_rows(const FeaturePair& pair, Slice samples);
+Slice text_rows(const FeaturePair& pair, Slice samples);
 
 // These samples' part of the pair; it shares the pair's memory.
-FeaturePair part_of(const FeaturePair& pair, RowRange samples);
+FeaturePair part_of(const FeaturePair& pair, Slice samples);
 
 // One after another, cut off from any graph; at least one part, all with the same pairs. Texts are the pairs with their
 // text alone; add_images() gives such texts their images.

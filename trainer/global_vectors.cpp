@@ -2,18 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "launch/error.h"
 #include "trainer/encoders/model_config.h"
+#include "trainer/losses/objective.h"
 
 namespace muster {
 
 bool trains_global(const RunSettings& settings) {
-  if (!has_sets(settings.model)) return true;
-  const auto& terms = settings.objective.term();
-  return std::any_of(terms.begin(), terms.end(),
-                     [](const Term& term) { return term.pair() == "global" && term.weight() > 0; });
+  return !has_sets(settings.model) || trains_pair(settings.objective, "global");
 }
 
 void check_global(const RunSettings& settings, const std::string& run_dir, const std::string& does) {
@@ -28,8 +24,7 @@ void check_global(const RunSettings& settings, const std::string& run_dir, const
 std::string global_note(const RunSettings& settings) {
   if (settings.train.evaluation().pair() != kSetPair) return "";
   return "by the cosine of one vector for each image and caption (\"global\"), not by the alignment of regions and "
-         "words "
-         "that muster eval's table is of";
+         "words that muster eval's table is of";
 }
 
 }  // namespace muster

@@ -22,22 +22,22 @@ namespace muster {
 namespace {
 
 // A slice without rows is one chunk without rows: its features give the losses their width and dtype.
-std::vector<RowRange> cut_into_chunks(int64_t rows, int64_t chunk) {
+std::vector<Slice> cut_into_chunks(int64_t rows, int64_t chunk) {
   if (chunk <= 0 || rows <= chunk) return {{0, rows}};
-  std::vector<RowRange> chunks;
+  std::vector<Slice> chunks;
   for (int64_t begin = 0; begin < rows; begin += chunk) chunks.push_back({begin, std::min(chunk, rows - begin)});
   return chunks;
 }
 
-Batch slice(const Batch& batch, RowRange rows) {
-  if (rows.size == batch.size()) return batch;
+Batch slice(const Batch& batch, Slice rows) {
+  if (rows.count == batch.size()) return batch;
   const auto cut = [&](const at::Tensor& tensor) {
-    return tensor.defined() ? tensor.narrow(0, rows.begin, rows.size) : at::Tensor();
+    return tensor.defined() ? tensor.narrow(0, rows.first, rows.count) : at::Tensor();
   };
   Batch part{cut(batch.images), cut(batch.tokens), cut(batch.identity), cut(batch.image_id), cut(batch.position)};
   if (!batch.regions.defined()) return part;
   part.region_counts = cut(batch.region_counts);
-  const int64_t begin = batch.region_counts.narrow(0, 0, rows.begin).sum().item<int64_t>();
+  const int64_t begin = batch.region_counts.narrow(0, 0, rows.first).sum().item<int64_t>();
   const int64_t size = part.region_counts.sum().item<int64_t>();
   part.regions = batch.regions.narrow(0, begin, size);
   part.boxes = batch.boxes.narrow(0, begin, size);
@@ -88,7 +88,7 @@ void backward_behind_cuts(const Features& live, const Features& gradient) {
 
 // Sends dL/dfeatures of these rows, and the heads' loss of them (may be undefined), back through the chunk's graphs at
 // once: a parameter's hook runs when both have reached it.
-void backward(const Features& live, const Features& gradient, const at::Tensor& head_loss, RowRange rows) {
+void backward(const Features& live, const Features& gradient, const at::Tensor& head_loss, Slice rows) {
   torch::autograd::variable_list outputs, gradients;
   for (size_t pair = 0; pair < live.pairs.size(); ++pair) {
     const FeaturePair& forward = live.pairs[pair];
@@ -108,7 +108,7 @@ void backward(const Features& live, const Features& gradient, const at::Tensor& 
     outputs.push_back(head_loss);
     gradients.emplace_back();
   }
-  if (rows.size > 0 && !outputs.empty()) torch::autograd::backward(outputs, gradients);
+  if (rows.count > 0 && !outputs.empty()) torch::autograd::backward(outputs, gradients);
 }
 
 }  // namespace
@@ -196,9 +196,9 @@ Features TrainingStep::forward_again(const Batch& chunk) {
 
 StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& progress, const at::Tensor& weight) {
   reducer_.zero();
-  const std::vector<RowRange> rows = cut_into_chunks(batch.size(), options_.chunk);
+  const std::vector<Slice> rows = cut_into_chunks(batch.size(), options_.chunk);
   std::vector<Batch> chunks;
-  for (const RowRange of_chunk : rows) chunks.push_back(slice(batch, of_chunk));
+  for (const Slice of_chunk : rows) chunks.push_back(slice(batch, of_chunk));
   const Labels labels{batch.identity, batch.image_id, batch.position, weight};
   Encoded encoded = encode(chunks, labels);
   std::vector<Features> live = chunks.size() == 1 ? std::move(encoded.live) : std::vector<Features>();
@@ -208,7 +208,7 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
   begin_heads(batch, progress);
   for (size_t i = 0; i < chunks.size(); ++i) {
     const Features features = live.empty() ? forward_again(chunks[i]) : std::move(live[i]);
-    const at::Tensor head_loss = head_losses(chunks[i], features, rows[i].begin);
+    const at::Tensor head_loss = head_losses(chunks[i], features, rows[i].first);
     const TraceSpan span(options_.trace, "backward", {"rows", chunks[i].size()});
     backward_behind_cuts(features, loss.gradient);
     if (i + 1 == chunks.size()) arm_reducer(reducer_, final_before_backward(), trainable_);

@@ -65,16 +65,16 @@ at::Tensor gather(const at::Tensor& local, const std::vector<int64_t>& rows, Com
 
 // The outputs of the whole batch, the same on every rank.
 NamedTensors evaluate(LossObjective& objective, const LossInputs& inputs, Communicator& communicator) {
-  std::vector<RowRange> slices;  // of the ranks
-  for (const int64_t count : split_rows(inputs.samples(), communicator.size())) {
-    slices.push_back({slices.empty() ? 0 : slices.back().begin + slices.back().size, count});
+  std::vector<Slice> slices;  // of the ranks
+  for (int rank = 0; rank < communicator.size(); ++rank) {
+    slices.push_back(slice_of(inputs.samples(), {rank, communicator.size()}));
   }
-  const RowRange own = slices[static_cast<size_t>(communicator.rank())];
+  const Slice own = slices[static_cast<size_t>(communicator.rank())];
   Features features;
   for (const FeaturePair& pair : inputs.pairs) features.pairs.push_back(part_of(pair, own));
   Labels labels;
-  labels.identity = inputs.identity.narrow(0, own.begin, own.size);
-  if (inputs.weight.defined()) labels.weight = inputs.weight.narrow(0, own.begin, own.size);
+  labels.identity = inputs.identity.narrow(0, own.first, own.count);
+  if (inputs.weight.defined()) labels.weight = inputs.weight.narrow(0, own.first, own.count);
   const Progress ramps_over{0, std::numeric_limits<double>::infinity()};
   const LossResult result = objective.evaluate(features, labels, ramps_over, communicator);
 
@@ -85,9 +85,9 @@ NamedTensors evaluate(LossObjective& objective, const LossInputs& inputs, Commun
   for (size_t i = 0; i < inputs.pairs.size(); ++i) {
     const FeaturePair& pair = inputs.pairs[i];
     std::vector<int64_t> images, texts;
-    for (const RowRange slice : slices) {
-      images.push_back(image_rows(pair, slice).size);
-      texts.push_back(text_rows(pair, slice).size);
+    for (const Slice slice : slices) {
+      images.push_back(image_rows(pair, slice).count);
+      texts.push_back(text_rows(pair, slice).count);
     }
     const FeaturePair& gradient = result.gradient.pairs[i];
     outputs.emplace_back("grad.image" + pair_suffix(pair.name), gather(gradient.image, images, communicator));

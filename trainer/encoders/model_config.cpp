@@ -140,19 +140,8 @@ void check_dropout(const ModelConfig& model, Checks& checks) {
                  fmt::format("model.dropout is {}, must be at least 0 and below 1", model.dropout()));
 }
 
-// All fields with their defaults, so that the resolved config shows them.
-ModelConfig resolve_regions(const ModelConfig& config) {
-  ModelConfig resolved = config;
-  RegionModelConfig& regions = *resolved.mutable_regions();
-  regions.set_width(regions.width());
-  regions.set_layers(regions.layers());
-  regions.set_heads(regions.heads());
-  regions.set_hidden(regions.hidden());
-  regions.set_joint_layers(regions.joint_layers());
-  regions.set_joint_heads(regions.joint_heads());
-  regions.set_joint_hidden(regions.joint_hidden());
-  regions.set_text_positions(regions.text_positions());
-  Checks checks;
+void check_region_model(const ModelConfig& config, Checks& checks) {
+  const RegionModelConfig& regions = config.regions();
   const auto size = [&](const char* field, int value, int least, int most) {
     checks.size(std::string("regions.") + field, true, value, least, most);
   };
@@ -164,16 +153,16 @@ ModelConfig resolve_regions(const ModelConfig& config) {
   size("joint_heads", regions.joint_heads(), 1, kMaxWidth);
   size("joint_hidden", regions.joint_hidden(), 1, kMaxWidth);
   size("text_hidden", regions.text_hidden(), 0, kMaxWidth);
-  size("text_positions", regions.text_positions(), std::max(2, resolved.text().context()), kMaxContext);
+  size("text_positions", regions.text_positions(), std::max(2, config.text().context()), kMaxContext);
   checks.divides("regions.heads", regions.heads(), "regions.width", regions.width());
-  checks.divides("regions.joint_heads", regions.joint_heads(), "joint_width", resolved.joint_width());
-  check_text(resolved.text(), checks);
+  checks.divides("regions.joint_heads", regions.joint_heads(), "joint_width", config.joint_width());
+  check_text(config.text(), checks);
   const int least = regions.drop_last_word() ? 4 : 3;
-  checks.require(!resolved.text().has_context() || resolved.text().context() < 2 || resolved.text().context() >= least,
+  checks.require(!config.text().has_context() || config.text().context() < 2 || config.text().context() >= least,
                  fmt::format("model.text.context is {}, of which {} are no words: give {} or more",
-                             resolved.text().context(), least - 1, least));
-  checks.size("joint_width", resolved.has_joint_width(), resolved.joint_width(), 1, kMaxWidth);
-  check_dropout(resolved, checks);
+                             config.text().context(), least - 1, least));
+  checks.size("joint_width", config.has_joint_width(), config.joint_width(), 1, kMaxWidth);
+  check_dropout(config, checks);
   const std::pair<bool, const char*> others[] = {{config.preset() != ModelConfig::CUSTOM, "preset"},
                                                  {config.image().ByteSizeLong() > 0, "image"},
                                                  {config.has_activation(), "activation"},
@@ -183,8 +172,6 @@ ModelConfig resolve_regions(const ModelConfig& config) {
                                        "one of the two out",
                                        field));
   }
-  checks.raise();
-  return resolved;
 }
 
 }  // namespace
@@ -214,10 +201,14 @@ ModelConfig possible_region_model(const ModelConfig& config) {
 }
 
 ModelConfig resolve_model(const ModelConfig& config) {
-  if (has_sets(config)) return resolve_regions(config);
+  Checks checks;
+  if (has_sets(config)) {
+    check_region_model(config, checks);
+    checks.raise();
+    return config;
+  }
   ModelConfig resolved = preset_sizes(config.preset());
   resolved.MergeFrom(config);
-  Checks checks;
   checks.require(config.regions().width() == 0,
                  fmt::format("model.regions.width is {}, must be 0 (no regions) or more", config.regions().width()));
   check_image(resolved.image(), checks);

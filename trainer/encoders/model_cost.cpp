@@ -6,6 +6,7 @@
 
 #include "trainer/encoders/model_config.h"
 #include "trainer/encoders/region_config.h"
+#include "trainer/encoders/size_list.h"
 #include "trainer/encoders/token_selection.h"
 
 namespace muster {
@@ -59,40 +60,25 @@ TowerFlop all_tokens_flop(const Tower& tower, int64_t joint_width) {
   return flop;
 }
 
-class SizeList {
- public:
-  void add(const std::string& name, int64_t count) { sizes_.push_back({name, count}); }
-  void linear(const std::string& name, int64_t out, int64_t in) {
-    add(name + ".weight", out * in);
-    add(name + ".bias", out);
+void add_blocks(SizeList& sizes, const std::string& name, int64_t layers, int64_t width) {
+  for (int64_t i = 0; i < layers; ++i) {
+    const std::string block = fmt::format("{}.{}", name, i);
+    sizes.norm(block + ".attention_norm", width);
+    sizes.linear(block + ".attention.qkv", 3 * width, width);
+    sizes.linear(block + ".attention.output", width, width);
+    sizes.norm(block + ".mlp_norm", width);
+    sizes.linear(block + ".mlp.expand", 4 * width, width);
+    sizes.linear(block + ".mlp.contract", width, 4 * width);
   }
-  void norm(const std::string& name, int64_t width) {
-    add(name + ".weight", width);
-    add(name + ".bias", width);
-  }
-  void blocks(const std::string& name, int64_t layers, int64_t width) {
-    for (int64_t i = 0; i < layers; ++i) {
-      const std::string block = fmt::format("{}.{}", name, i);
-      norm(block + ".attention_norm", width);
-      linear(block + ".attention.qkv", 3 * width, width);
-      linear(block + ".attention.output", width, width);
-      norm(block + ".mlp_norm", width);
-      linear(block + ".mlp.expand", 4 * width, width);
-      linear(block + ".mlp.contract", width, 4 * width);
-    }
-  }
-  void selection(const std::string& name, const ModelConfig& config) {
-    const int64_t in = config.joint_width(), width = config.token_selection().width();
-    linear(name + ".residual", width, in);
-    linear(name + ".hidden", width / 2, in);
-    norm(name + ".norm", width / 2);
-    linear(name + ".output", width, width / 2);
-  }
-  std::vector<ParameterSize> take() { return std::move(sizes_); }
+}
 
- private:
-  std::vector<ParameterSize> sizes_;
-};
+void add_selection(SizeList& sizes, const std::string& name, const ModelConfig& config) {
+  const int64_t in = config.joint_width(), width = config.token_selection().width();
+  sizes.linear(name + ".residual", width, in);
+  sizes.linear(name + ".hidden", width / 2, in);
+  sizes.norm(name + ".norm", width / 2);
+  sizes.linear(name + ".output", width, width / 2);
+}
 
 struct Bytes {
   int64_t product;   // of a number that goes into a product or comes out of one
@@ -163,16 +149,16 @@ std::vector<ParameterSize> parameter_sizes(const ModelConfig& config) {
   sizes.add("image.projection", image.width * joint);
   sizes.add("image.patch.weight", image.patch_numbers * image.width);
   sizes.norm("image.pre_norm", image.width);
-  sizes.blocks("image.blocks", image.layers, image.width);
+  add_blocks(sizes, "image.blocks", image.layers, image.width);
   sizes.norm("image.post_norm", image.width);
   sizes.add("text.token_embedding", int64_t{config.text().vocabulary()} * text.width);
   sizes.add("text.position_embedding", text.tokens * text.width);
   sizes.add("text.projection", text.width * joint);
-  sizes.blocks("text.blocks", text.layers, text.width);
+  add_blocks(sizes, "text.blocks", text.layers, text.width);
   sizes.norm("text.final_norm", text.width);
   if (selects_tokens(config)) {
-    sizes.selection("selection.image", config);
-    sizes.selection("selection.text", config);
+    add_selection(sizes, "selection.image", config);
+    add_selection(sizes, "selection.text", config);
   }
   return sizes.take();
 }

@@ -3,11 +3,11 @@
 //
 // A block of width w on T tokens multiplies 12 w^2 weights with each of them and T keys and values with each query:
 //   24 w^2 T + 4 w T^2 FLOP (2 a multiply-add; a causal mask is not counted off)
-// The last block carries on the tokens alone that become features (Block::forward with rows), of 18 w^2 T one T-th.
-// Patches, tokens and projections: 2 * 3 p^2 w a patch, nothing a token, 2 w d a feature of width d. Element-wise work
-// is not counted. With token selection (token_selection.h) the last block carries on k tokens more, each of which goes
-// through the selection's layers (2 (d h + h s + d s) for widths d, h and s); and the weights of one token in the last
-// block are made once more, 2 w T.
+// The last block carries on the tokens alone that become features (PreNormBlock::forward with rows), of 18 w^2 T one
+// T-th. Patches, tokens and projections: 2 * 3 p^2 w a patch, nothing a token, 2 w d a feature of width d. Element-wise
+// work is not counted. With token selection (token_selection.h) the last block carries on k tokens more, each of which
+// goes through the selection's layers (2 (d h + h s + d s) for widths d, h and s); and the weights of one token in the
+// last block are made once more, 2 w T.
 #pragma once
 
 #include <cstdint>

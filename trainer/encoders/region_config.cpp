@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "trainer/encoders/size_list.h"
+
 namespace muster {
 namespace {
 
@@ -44,33 +46,17 @@ int64_t stack_bytes(const Stack& stack, int64_t tokens, int64_t product, bool dr
   return stack.layers * tokens * (product * (numbers + masks) + norms + log_sums);
 }
 
-class SizeList {
- public:
-  void add(const std::string& name, int64_t count) { sizes_.push_back({name, count}); }
-  void linear(const std::string& name, int64_t out, int64_t in) {
-    add(name + ".weight", out * in);
-    add(name + ".bias", out);
+void add_blocks(SizeList& sizes, const std::string& name, const Stack& stack) {
+  for (int64_t i = 0; i < stack.layers; ++i) {
+    const std::string block = fmt::format("{}.{}", name, i);
+    sizes.linear(block + ".attention.qkv", 3 * stack.width, stack.width);
+    sizes.linear(block + ".attention.output", stack.width, stack.width);
+    sizes.norm(block + ".attention_norm", stack.width);
+    sizes.linear(block + ".expand", stack.hidden, stack.width);
+    sizes.linear(block + ".contract", stack.width, stack.hidden);
+    sizes.norm(block + ".mlp_norm", stack.width);
   }
-  void norm(const std::string& name, int64_t width) {
-    add(name + ".weight", width);
-    add(name + ".bias", width);
-  }
-  void blocks(const std::string& name, const Stack& stack) {
-    for (int64_t i = 0; i < stack.layers; ++i) {
-      const std::string block = fmt::format("{}.{}", name, i);
-      linear(block + ".attention.qkv", 3 * stack.width, stack.width);
-      linear(block + ".attention.output", stack.width, stack.width);
-      norm(block + ".attention_norm", stack.width);
-      linear(block + ".expand", stack.hidden, stack.width);
-      linear(block + ".contract", stack.width, stack.hidden);
-      norm(block + ".mlp_norm", stack.width);
-    }
-  }
-  std::vector<ParameterSize> take() { return std::move(sizes_); }
-
- private:
-  std::vector<ParameterSize> sizes_;
-};
+}
 
 TowerFlop both_ways(double forward, double inputs) {
   TowerFlop flop;
@@ -103,19 +89,19 @@ std::vector<ParameterSize> region_parameter_sizes(const ModelConfig& config) {
   SizeList sizes;
   const Stack joint = joint_stack(config);
   const bool shared = config.regions().shared_joint();
-  sizes.blocks(shared ? "joint" : "image_joint", joint);
-  if (!shared) sizes.blocks("text_joint", joint);
+  add_blocks(sizes, shared ? "joint" : "image_joint", joint);
+  if (!shared) add_blocks(sizes, "text_joint", joint);
   const int64_t width = config.regions().width();
   sizes.linear("image.expand", width, width + kBoxNumbers);
   sizes.linear("image.contract", width, width);
-  sizes.blocks("image.blocks", image_stack(config));
+  add_blocks(sizes, "image.blocks", image_stack(config));
   sizes.linear("image.projection", config.joint_width(), width);
   const BertSizes bert = bert_sizes(config);
   sizes.add("text.bert.token_embedding", bert.vocabulary * bert.width);
   sizes.add("text.bert.position_embedding", bert.positions * bert.width);
   sizes.add("text.bert.type_embedding", 2 * bert.width);
   sizes.norm("text.bert.embedding_norm", bert.width);
-  sizes.blocks("text.bert.blocks", text_stack(config));
+  add_blocks(sizes, "text.bert.blocks", text_stack(config));
   sizes.linear("text.projection", config.joint_width(), bert.width);
   return sizes.take();
 }

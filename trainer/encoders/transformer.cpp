@@ -121,26 +121,26 @@ at::Tensor Mlp::forward(const at::Tensor& x) const {
   return contract_->forward(activate(expand_->forward(x), activation_));
 }
 
-Block::Block(const BlockOptions& options, Initialiser& initialiser) {
+PreNormBlock::PreNormBlock(const BlockOptions& options, Initialiser& initialiser) {
   attention_norm_ = register_module("attention_norm", std::make_shared<LayerNorm>(options.width));
   attention_ = register_module("attention", std::make_shared<Attention>(options, initialiser));
   mlp_norm_ = register_module("mlp_norm", std::make_shared<LayerNorm>(options.width));
   mlp_ = register_module("mlp", std::make_shared<Mlp>(options, initialiser));
 }
 
-at::Tensor Block::forward(const at::Tensor& x, const DropoutKey& dropout, uint32_t layer, const at::Tensor& rows,
-                          const at::Tensor& seen) const {
+at::Tensor PreNormBlock::forward(const at::Tensor& x, const DropoutKey& dropout, uint32_t layer, const at::Tensor& rows,
+                                 const at::Tensor& seen) const {
   return carry_on(x, attention_->heads(attention_norm_->forward(x), seen), rows, dropout, layer);
 }
 
-at::Tensor Block::forward_chosen(const at::Tensor& x, const DropoutKey& dropout, uint32_t layer,
-                                 const RowChoice& choice) const {
+at::Tensor PreNormBlock::forward_chosen(const at::Tensor& x, const DropoutKey& dropout, uint32_t layer,
+                                        const RowChoice& choice) const {
   const Attention::Looks looks = attention_->heads_and_looks(attention_norm_->forward(x), choice.queries);
   return carry_on(x, looks.heads, choice.choose(looks.weights), dropout, layer);
 }
 
-at::Tensor Block::carry_on(const at::Tensor& x, at::Tensor heads, const at::Tensor& rows, const DropoutKey& dropout,
-                           uint32_t layer) const {
+at::Tensor PreNormBlock::carry_on(const at::Tensor& x, at::Tensor heads, const at::Tensor& rows,
+                                  const DropoutKey& dropout, uint32_t layer) const {
   at::Tensor residual = x;
   if (rows.defined()) {
     std::vector<int64_t> sizes = rows.sizes().vec();
@@ -155,7 +155,7 @@ at::Tensor Block::carry_on(const at::Tensor& x, at::Tensor heads, const at::Tens
 
 Blocks::Blocks(int64_t layers, const BlockOptions& options, Initialiser& initialiser) {
   for (int64_t i = 0; i < layers; ++i) {
-    blocks_.push_back(register_module(std::to_string(i), std::make_shared<Block>(options, initialiser)));
+    blocks_.push_back(register_module(std::to_string(i), std::make_shared<PreNormBlock>(options, initialiser)));
   }
 }
 

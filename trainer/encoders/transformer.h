@@ -99,9 +99,9 @@ struct RowChoice {
   std::function<at::Tensor(const at::Tensor& weights)> choose;
 };
 
-class Block : public torch::nn::Module {
+class PreNormBlock : public torch::nn::Module {
  public:
-  Block(const BlockOptions& options, Initialiser& initialiser);
+  PreNormBlock(const BlockOptions& options, Initialiser& initialiser);
 
   // [b, T, w] -> [b, T, w]. With `rows` (int64 [n], indices into the b * T tokens) only those tokens are carried on
   // after attention, and the result is [n, w]: the same values, without the work for tokens that nobody reads. `seen`
@@ -148,7 +148,7 @@ class Blocks : public torch::nn::Module {
                            const at::Tensor& seen = {}) const;
   uint32_t last_layer(uint32_t first_layer) const { return first_layer + dropout_layers() - 2; }
 
-  std::vector<std::shared_ptr<Block>> blocks_;
+  std::vector<std::shared_ptr<PreNormBlock>> blocks_;
 };
 
 }  // namespace muster

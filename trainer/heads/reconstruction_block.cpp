@@ -40,7 +40,7 @@ at::Tensor ContextAttention::forward(const at::Tensor& words, const at::Tensor& 
 }
 
 ReconstructionBlock::ReconstructionBlock(const BlockOptions& options, bool chooses, Initialiser& initialiser) {
-  self_ = register_module("self", std::make_shared<Block>(options, initialiser));
+  self_ = register_module("self", std::make_shared<PreNormBlock>(options, initialiser));
   context_ = register_module("context", std::make_shared<ContextAttention>(options, chooses, initialiser));
   mlp_norm_ = register_module("mlp_norm", std::make_shared<LayerNorm>(options.width));
   mlp_ = register_module("mlp", std::make_shared<Mlp>(options, initialiser));

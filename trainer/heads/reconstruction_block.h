@@ -43,7 +43,7 @@ class ReconstructionBlock : public torch::nn::Module {
  private:
   at::Tensor meet(const at::Tensor& words, const at::Tensor& context) const;
 
-  std::shared_ptr<Block> self_;
+  std::shared_ptr<PreNormBlock> self_;
   std::shared_ptr<ContextAttention> context_;
   std::shared_ptr<LayerNorm> mlp_norm_;
   std::shared_ptr<Mlp> mlp_;

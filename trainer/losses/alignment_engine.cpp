@@ -18,12 +18,6 @@ constexpr int64_t kTileRegions = 1152;
 constexpr int64_t kTileWords = 512;
 constexpr int64_t kRowsPerTask = 64;
 
-std::vector<int64_t> begins_of(const std::vector<int64_t>& sizes) {
-  std::vector<int64_t> begins{0};
-  for (const int64_t size : sizes) begins.push_back(begins.back() + size);
-  return begins;
-}
-
 // How many sets from `first` on have at most `rows` rows together; at least one.
 template <typename T>
 int64_t sets_within(const RowSets<T>& sets, int64_t first, int64_t most_sets, int64_t rows) {

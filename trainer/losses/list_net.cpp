@@ -47,41 +47,26 @@ struct FoldedRow {
   T moment;  // H
 };
 
+// Of the teacher: returns the row's sum and adds to the columns'.
 template <typename T>
-MUSTER_INLINE T fold_maxima_of(const T* __restrict t, int64_t n, T* __restrict column_max) {
-  T row_max = t[0];
-#pragma omp simd reduction(max : row_max)
-  for (int64_t j = 0; j < n; ++j) {
-    row_max = t[j] > row_max ? t[j] : row_max;
-    column_max[j] = t[j] > column_max[j] ? t[j] : column_max[j];
-  }
-  return row_max;
-}
-MUSTER_VECTOR_CLONES float fold_maxima(const float* t, int64_t n, float* column_max) {
-  return fold_maxima_of(t, n, column_max);
-}
-MUSTER_VECTOR_CLONES double fold_maxima(const double* t, int64_t n, double* column_max) {
-  return fold_maxima_of(t, n, column_max);
-}
-
-template <typename T>
-MUSTER_INLINE double fold_sums_of(const T* __restrict t, int64_t n, T scale, T row_max, const T* __restrict column_max,
-                                  double* __restrict column_sum) {
-  double sum = 0;
+MUSTER_INLINE T fold_sums_of(const T* __restrict t, int64_t n, T scale, T row_max, const ColumnPartials<T>& partials) {
+  const T* __restrict column_max = partials.max;
+  T* __restrict column_sum = partials.sum;
+  T sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t j = 0; j < n; ++j) {
-    sum += static_cast<double>(fast_exp(scale * (t[j] - row_max)));
-    column_sum[j] += static_cast<double>(fast_exp(scale * (t[j] - column_max[j])));
+    sum += fast_exp(scale * (t[j] - row_max));
+    column_sum[j] += fast_exp(scale * (t[j] - column_max[j]));
   }
   return sum;
 }
-MUSTER_VECTOR_CLONES double fold_sums(const float* t, int64_t n, float scale, float row_max, const float* column_max,
-                                      double* column_sum) {
-  return fold_sums_of(t, n, scale, row_max, column_max, column_sum);
+MUSTER_VECTOR_CLONES float fold_sums(const float* t, int64_t n, float scale, float row_max,
+                                     const ColumnPartials<float>& partials) {
+  return fold_sums_of(t, n, scale, row_max, partials);
 }
 MUSTER_VECTOR_CLONES double fold_sums(const double* t, int64_t n, double scale, double row_max,
-                                      const double* column_max, double* column_sum) {
-  return fold_sums_of(t, n, scale, row_max, column_max, column_sum);
+                                      const ColumnPartials<double>& partials) {
+  return fold_sums_of(t, n, scale, row_max, partials);
 }
 
 template <typename T>
@@ -177,34 +162,35 @@ class ListNetLoss : public PairLoss<T> {
     return needs;
   }
 
-  void take_teacher(const T* scores) override { teacher_ = scores; }
+  void take_teacher(const T* scores) override { scores_ = scores; }
 
   void begin(const PairBatch& batch, const ColumnStatistics& columns, const TileShape& shape) override {
     batch_ = &batch;
     student_ =
         std::make_unique<SoftmaxStatistics<T>>(batch, SoftmaxColumns{columns.maxima.at(0), columns.sums.at(0), nullptr},
                                                shape, same_scale(batch, static_cast<double>(scales_.student)));
-    column_max_ = columns.maxima.at(1);
-    column_sum_ = columns.sums.at(1);
+    teacher_ = std::make_unique<SoftmaxStatistics<T>>(
+        batch, SoftmaxColumns{columns.maxima.at(1), columns.sums.at(1), columns.sums.at(2)},
+        TileShape{shape.block_rows, batch.columns, shape.block_rows},
+        same_scale(batch, static_cast<double>(scales_.teacher)));
     column_moment_ = columns.sums.at(2);
     tile_columns_ = std::min(shape.columns, batch.columns);
     moments_.resize(static_cast<size_t>(shape.blocks() * tile_columns_));
-    row_moment_.assign(static_cast<size_t>(batch.rows), 0.0);
-    fold_teacher();
+    fold_teacher(shape.block_rows);
   }
 
   void fold(const Block<T>& block) override {
     const ColumnPartials<T> partials = student_->begin_block(block);
+    const ColumnMaxima<T> maxima{partials.max, local_max_.data() + block.first_column};
     T* moments = moments_.data() + block.index * tile_columns_;
     std::fill_n(moments, block.columns, T{0});
     for (int64_t r = 0; r < block.rows; ++r) {
       const int64_t row = block.first_row + r;
-      const auto i = static_cast<size_t>(row);
-      const FoldedRow<T> folded = fold_row(
-          block.row(r), teacher(row, block.first_column), block.columns, scales_, {student_->row_max(row), row_max_[i]},
-          {partials.max, local_max_.data() + block.first_column}, partials.sum, moments);
+      const FoldedRow<T> folded =
+          fold_row(block.row(r), taught(row, block.first_column), block.columns, scales_,
+                   {student_->row_max(row), teacher_->row_max(row)}, maxima, partials.sum, moments);
       student_->add_row(row, folded.sum, T{0});
-      row_moment_[i] += static_cast<double>(folded.moment);
+      teacher_->add_row(row, T{0}, folded.moment);
     }
   }
 
@@ -220,34 +206,30 @@ class ListNetLoss : public PairLoss<T> {
 
   void rebase(const std::vector<const double*>& local) override {
     student_->rebase_columns(local.at(0));
-    for (int64_t j = 0; j < batch_->columns; ++j) {
-      const double shift = static_cast<double>(scales_.teacher) * (local.at(1)[j] - column_max_[j]);
-      const double factor = std::exp(shift);
-      column_moment_[j] = factor * (column_moment_[j] + column_sum_[j] * shift);
-      column_sum_[j] *= factor;
-    }
+    teacher_->rebase_columns(local.at(1));
   }
 
   double finish(double weight) override {
     const double factor = weight * static_cast<double>(scales_.student) / batch_->weight_sum;
     double value = 0;
     for (int64_t row = 0; row < batch_->rows; ++row) {
-      const auto i = static_cast<size_t>(row), own = static_cast<size_t>(batch_->offset + row);
       const int64_t column = batch_->offset + row;
-      const double of_row =
-          divergence(row_moment_[i], row_sum_[i], static_cast<double>(student_->row_max(row)), student_->row_sum(row));
-      const double of_column = divergence(column_moment_[column], column_sum_[column], student_->column_max(column),
-                                          student_->column_sum(column));
-      value += batch_->weight[own] * (of_row + of_column);
-      const double anchor = factor * batch_->weight[own];
-      row_factors_.push_back({static_cast<T>(anchor / student_->row_sum(row)), static_cast<T>(anchor / row_sum_[i])});
+      const double weight_of_sample = batch_->weight[static_cast<size_t>(column)];
+      const double of_row = divergence(teacher_->row_moment(row), teacher_->row_sum(row),
+                                       static_cast<double>(student_->row_max(row)), student_->row_sum(row));
+      const double of_column = divergence(teacher_->column_moment(column), teacher_->column_sum(column),
+                                          student_->column_max(column), student_->column_sum(column));
+      value += weight_of_sample * (of_row + of_column);
+      const double anchor = factor * weight_of_sample;
+      row_factors_.push_back(
+          {static_cast<T>(anchor / student_->row_sum(row)), static_cast<T>(anchor / teacher_->row_sum(row))});
     }
     for (int64_t column = 0; column < batch_->columns; ++column) {
       const double anchor = factor * batch_->weight[static_cast<size_t>(column)];
       student_max_.push_back(static_cast<T>(student_->column_max(column)));
-      teacher_max_.push_back(static_cast<T>(column_max_[column]));
+      teacher_max_.push_back(static_cast<T>(teacher_->column_max(column)));
       student_factor_.push_back(static_cast<T>(anchor / student_->column_sum(column)));
-      teacher_factor_.push_back(static_cast<T>(anchor / column_sum_[column]));
+      teacher_factor_.push_back(static_cast<T>(anchor / teacher_->column_sum(column)));
     }
     return value / batch_->weight_sum;
   }
@@ -258,9 +240,9 @@ class ListNetLoss : public PairLoss<T> {
     const ColumnFactors<T> factors{student_factor_.data() + first, teacher_factor_.data() + first};
     for (int64_t r = 0; r < block.rows; ++r) {
       const int64_t row = block.first_row + r;
-      const auto i = static_cast<size_t>(row);
-      weigh_row(block.row(r), teacher(row, first), block.columns, scales_, {student_->row_max(row), row_max_[i]},
-                row_factors_[i], maxima, factors, weights + r * block.columns);
+      weigh_row(block.row(r), taught(row, first), block.columns, scales_,
+                {student_->row_max(row), teacher_->row_max(row)}, row_factors_[static_cast<size_t>(row)], maxima,
+                factors, weights + r * block.columns);
     }
   }
 
@@ -268,20 +250,23 @@ class ListNetLoss : public PairLoss<T> {
   std::vector<WeighPart<T>> weigh_program() override { throw std::logic_error("ListNetLoss: on the CPU alone"); }
 
  private:
-  const T* teacher(int64_t row, int64_t column) const { return teacher_ + row * batch_->columns + column; }
+  const T* taught(int64_t row, int64_t column) const { return scores_ + row * batch_->columns + column; }
 
-  // What the teacher's rows are alone, and its columns on this rank.
-  void fold_teacher() {
-    const int64_t columns = batch_->columns;
-    local_max_.assign(static_cast<size_t>(columns), static_cast<T>(kNoCosine));
-    for (int64_t row = 0; row < batch_->rows; ++row) {
-      row_max_.push_back(fold_maxima(teacher(row, 0), columns, local_max_.data()));
+  // What is known of the teacher before the pass over the taught scores: maxima and sums, of this rank's rows.
+  void fold_teacher(int64_t block_rows) {
+    for (int64_t first = 0; first < batch_->rows; first += block_rows) {
+      const int64_t rows = std::min(block_rows, batch_->rows - first);
+      const ColumnPartials<T> partials = teacher_->begin_block({taught(first, 0), rows, batch_->columns, first, 0, 0});
+      for (int64_t row = first; row < first + rows; ++row) {
+        teacher_->add_row(
+            row, fold_sums(taught(row, 0), batch_->columns, scales_.teacher, teacher_->row_max(row), partials), T{0});
+      }
+      teacher_->merge(0, 0, batch_->columns, 1);
     }
-    for (int64_t row = 0; row < batch_->rows; ++row) {
-      row_sum_.push_back(fold_sums(teacher(row, 0), columns, scales_.teacher, row_max_[static_cast<size_t>(row)],
-                                   local_max_.data(), column_sum_));
+    std::fill_n(column_moment_, batch_->columns, 0.0);  // they begin now; merge() has moved what was none
+    for (int64_t column = 0; column < batch_->columns; ++column) {
+      local_max_.push_back(static_cast<T>(teacher_->column_max(column)));
     }
-    std::copy(local_max_.begin(), local_max_.end(), column_max_);
   }
 
   // The KL divergence of one anchor: the teacher's moment and sum, the student's maximum and sum.
@@ -290,16 +275,12 @@ class ListNetLoss : public PairLoss<T> {
   }
 
   Scales<T> scales_;
-  const T* teacher_ = nullptr;  // [rows, columns]
+  const T* scores_ = nullptr;  // [rows, columns], the teacher's
   const PairBatch* batch_ = nullptr;
   std::unique_ptr<SoftmaxStatistics<T>> student_;
-  std::vector<T> row_max_;  // of the teacher, as all that is not named the student's
-  std::vector<double> row_sum_;
-  std::vector<double> row_moment_;
-  std::vector<T> local_max_;         // [columns] of this rank's rows
-  double* column_max_ = nullptr;     // [columns]
-  double* column_sum_ = nullptr;     // [columns]
-  double* column_moment_ = nullptr;  // [columns]
+  std::unique_ptr<SoftmaxStatistics<T>> teacher_;  // whose moments are H
+  std::vector<T> local_max_;                       // [columns] the teacher's of this rank's rows
+  double* column_moment_ = nullptr;                // [columns] the teacher's
   int64_t tile_columns_ = 0;
   std::vector<T> moments_;  // [blocks, columns of a tile]
   std::vector<Factors<T>> row_factors_;

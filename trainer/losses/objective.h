@@ -18,6 +18,7 @@
 #include "trainer/features.h"
 #include "trainer/losses/global_batch.h"
 #include "trainer/losses/losses.pb.h"
+#include "trainer/losses/objective_config.h"
 #include "trainer/losses/pair_loss.h"
 #include "trainer/losses/tile_device.h"
 
@@ -33,15 +34,6 @@ struct LossResult {
   std::vector<at::Tensor> parameter_grads;  // 0-dim float64, this rank's share, in the order of parameters(): the
                                             // ranks' shares sum to the gradient
 };
-
-// What is impossible in an objective, whatever the model: one line each, naming the field ("objective.term[0].weight").
-std::vector<std::string> find_problems(const Objective& config);
-
-// The pair of features whose scores teach a term; empty: none does.
-std::string teacher_of(const Term& term);
-
-// As the config says it.
-Alignment make_alignment(const AlignmentConfig& config);
 
 class LossObjective {
  public:

@@ -20,7 +20,7 @@ namespace muster {
 struct PairResult {
   std::vector<double>
       values;          // one a loss, of the global batch: the same bits on every rank; NaN if features are not finite
-  at::Tensor d_image;  // [b, d] weighted sum's gradient with respect to the raw rows
+  at::Tensor d_image;  // [b, d] weighted sum's gradient with respect to the raw rows; without losses undefined
   at::Tensor d_text;   // [b, d]
   bool finite = true;  // this rank's features and the columns
 };

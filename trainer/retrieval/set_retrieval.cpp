@@ -23,12 +23,6 @@ namespace {
 
 static_assert(kMostRegions <= kBlockRows, "an image's regions are in one block");
 
-std::vector<int64_t> begins_of(const std::vector<int64_t>& sizes) {
-  std::vector<int64_t> begins{0};
-  for (const int64_t size : sizes) begins.push_back(begins.back() + size);
-  return begins;
-}
-
 void check_sets(const EmbeddingSets& side, int64_t least, int64_t most) {
   const auto count = static_cast<int64_t>(side.sizes.size());
   if (side.identity.dim() != 1 || side.identity.scalar_type() != at::kLong || side.identity.size(0) != count) {
