@@ -56,11 +56,8 @@ EvaluationReader::EvaluationReader(const Store& store, const DataConfig& data, c
                                    const Tokenizer& tokenizer)
     : store_(store), tokenizer_(tokenizer), context_(input.context), threads_(data.workers()) {
   if (threads_ < 1) throw ConfigError(fmt::format("data.workers is {}: give at least 1", threads_));
-  if (input.region_width > 0) {
-    check_region_width(store, input.region_width);
-  } else {
-    transform_.emplace(data.image(), input.width, input.height);
-  }
+  check_readable(store, input.region_width);
+  if (input.region_width == 0) transform_.emplace(data.image(), input.width, input.height);
 }
 
 Batch EvaluationReader::images(const std::vector<int64_t>& numbers) const {

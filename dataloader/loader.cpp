@@ -68,10 +68,8 @@ class SampleReader {
         seed_(stream.seed),
         global_batch_(stream.global_batch),
         slice_(slice_of(stream.global_batch, stream.shard)) {
+    for (const TrainingStores::Share& share : stores.shares()) check_readable(*share.store, region_width_);
     if (region_width_ == 0) transform_.emplace(data.image(), input.width, input.height);
-    if (region_width_ > 0) {
-      for (const TrainingStores::Share& share : stores.shares()) check_region_width(*share.store, region_width_);
-    }
     if (stream.shard.rank == 0 && samples_.images_without_caption() > 0) {
       log_warning(fmt::format("{} training images of {} have no caption and are left out",
                               samples_.images_without_caption(), stores.describe()));

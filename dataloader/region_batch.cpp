@@ -10,7 +10,15 @@
 
 namespace muster {
 
-void check_region_width(const Store& store, int64_t width) {
+void check_readable(const Store& store, int64_t width) {
+  for (int64_t image = 0; width == 0 && store.has_regions() && image < store.images(); ++image) {
+    if (store.image_size(image) > 0) continue;
+    throw ConfigError(
+        fmt::format("{}: image {} ({}) has regions and no picture, and the model takes pictures; give a model with "
+                    "model.regions, or import the set with its pictures",
+                    store.path(), image, store.source_path(image)));
+  }
+  if (width == 0) return;
   if (!store.has_regions()) {
     throw ConfigError(
         fmt::format("{} has no regions, and the model takes regions of {} numbers; give a store made by "

@@ -15,8 +15,9 @@ struct RegionTensors {
   at::Tensor regions, boxes, region_counts;
 };
 
-// ConfigError: the store has no regions, or of another width.
-void check_region_width(const Store& store, int64_t width);
+// Whether a model that takes regions of `width` numbers, or pictures (0), can read this store. ConfigError: it has no
+// regions, or of another width; it has regions and an image without a picture.
+void check_readable(const Store& store, int64_t width);
 
 // Tensors for images with so many regions each, contents undefined.
 RegionTensors allocate_regions(const std::vector<int64_t>& counts, int64_t width);

@@ -5,7 +5,6 @@
 #include "dataloader/region_batch.h"
 #include "dataloader/sample_list.h"
 #include "dataloader/text_transform.h"
-#include "trainer/encoders/model_config.h"
 #include "trainer/head_cost.h"
 #include "trainer/head_start.h"
 #include "trainer/model_tokenizer.h"
@@ -14,9 +13,7 @@
 namespace muster {
 
 StepJob make_step_job(const RunSettings& settings, const TrainingStores& stores, int world, int64_t caption_tokens) {
-  if (has_sets(settings.model)) {
-    for (const auto& share : stores.shares()) check_region_width(*share.store, settings.model.regions().width());
-  }
+  for (const auto& share : stores.shares()) check_readable(*share.store, settings.model.regions().width());
   StepJob job;
   job.settings = settings;
   job.world = world;

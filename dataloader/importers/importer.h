@@ -48,8 +48,9 @@ struct PublishedCounts {
 
 // Memory: about 200 bytes a row and the captions.
 struct ImportList {
-  std::string source;      // for messages
-  std::string root = ".";  // images lie below it; a path that leaves it (.. or a symbolic link) is refused
+  std::string source;                  // for messages
+  std::string root = ".";              // images lie below it; a path that leaves it (.. or a symbolic link) is refused
+  std::string root_option = "--root";  // what a user gives it by, for messages
   std::vector<ImportRow> rows;
   std::vector<std::string> containers;
   std::vector<std::string> warnings;

@@ -18,14 +18,14 @@ constexpr char kSkipHint[] = " (--skip-bad refuses such images and goes on)";
 
 }  // namespace
 
-RowLoader::RowLoader(const ImportList& list) : containers_(list.containers) {
+RowLoader::RowLoader(const ImportList& list) : containers_(list.containers), root_option_(list.root_option) {
   const bool needs_root = list.has_images && std::any_of(list.rows.begin(), list.rows.end(),
                                                          [](const ImportRow& row) { return row.container < 0; });
   if (!needs_root) return;
   std::error_code error;
   const fs::path folder = fs::canonical(list.root.empty() ? "." : list.root, error);
   if (error || !fs::is_directory(folder, error)) {
-    throw DataError("the image root " + list.root + " is not a folder; give another with --root");
+    throw DataError("the image root " + list.root + " is not a folder; give another with " + root_option_);
   }
   root_ = folder == folder.root_path() ? folder.string() : folder.string() + "/";
 }
@@ -41,11 +41,11 @@ std::string RowLoader::find(const ImportRow& row) const {
   const std::string place = error ? (fs::path(root_) / relative).lexically_normal().string() : path;
   if (place.compare(0, root_.size(), root_) != 0) {
     throw DataError(row.where + ": image " + row.image + " lies outside the root " + root_ +
-                    "; give a root that holds it with --root");
+                    "; give a root that holds it with " + root_option_);
   }
   if (error) {
     throw DataError(row.where + ": image " + row.image + " cannot be found below " + root_ + " (" + error.message() +
-                    "); correct the path or give another root with --root");
+                    "); correct the path or give another root with " + root_option_);
   }
   return path;
 }

@@ -39,6 +39,7 @@ class RowLoader {
 
   std::string root_;  // without symbolic links, ends in a slash; empty: no row needs it
   const std::vector<std::string>& containers_;
+  std::string root_option_;
 };
 
 }  // namespace muster

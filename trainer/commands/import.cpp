@@ -214,6 +214,7 @@ ImportList read_regions(const std::string& path, const RegionArguments& argument
   ImportList list = read_karpathy(arguments.captions, kind == "npz" ? RegionIds::kNumber : RegionIds::kName);
   list.has_images = !arguments.images.empty();
   if (list.has_images) list.root = arguments.images;
+  list.root_option = "--images";
   std::vector<std::string> items;
   for (const ImportRow& row : list.rows) {
     if (row.refusal.empty()) items.push_back(row.region_item);

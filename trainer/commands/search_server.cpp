@@ -163,7 +163,10 @@ std::string SearchServer::Impl::page(const Gallery& gallery, int64_t top, const 
   if (words.size() <= kMaxQueryBytes) made.typed = words;
   try {
     const std::lock_guard<std::mutex> lock(gallery_mutex_);
-    const auto picture = [](int64_t row) { return fmt::format("/image/{}", row); };
+    const auto picture = [&](int64_t row) {
+      const bool has_one = gallery.store->image_size(gallery.images[static_cast<size_t>(row)]) > 0;
+      return has_one ? fmt::format("/image/{}", row) : std::string();
+    };
     made.queries.push_back(find_images(gallery, words, top, picture));
   } catch (const ConfigError& error) {
     status = 400;
