@@ -114,46 +114,11 @@ at::Tensor among_the_best(const at::Tensor& plain, const at::Tensor& mixed, int6
 }
 
 RetrievalMetrics figures_of(const at::Tensor& scores, const EmbeddingRows& queries, const EmbeddingRows& gallery) {
-  RetrievalMetrics truth;
-  truth.gallery = gallery.identity.size(0);
-  for (int64_t q = 0; q < scores.size(0); ++q) {
+  return metrics_of(queries, gallery, [&](int64_t q) {
     const at::Tensor order = scores[q].argsort(true, 0, true);
-    double found = 0, precision = 0, first = 0, last = 0, among_50 = 0;
-    for (int64_t i = 0; i < order.size(0); ++i) {
-      if (!gallery.identity[order[i]].equal(queries.identity[q])) continue;
-      among_50 += i < 50 ? 1 : 0;
-      last = static_cast<double>(i + 1);
-      if (found == 0) first = last;
-      precision += ++found / last;
-    }
-    if (found == 0) {
-      ++truth.skipped;
-      continue;
-    }
-    ++truth.queries;
-    truth.r1 += first <= 1 ? 100 : 0;
-    truth.r5 += first <= 5 ? 100 : 0;
-    truth.r10 += first <= 10 ? 100 : 0;
-    truth.map += 100 * precision / found;
-    truth.minp += 100 * found / last;
-    truth.ap50 += 100 * among_50 / static_cast<double>(std::min<int64_t>(50, truth.gallery));
-  }
-  for (double* figure : {&truth.r1, &truth.r5, &truth.r10, &truth.map, &truth.minp, &truth.ap50}) {
-    *figure /= static_cast<double>(truth.queries);
-  }
-  return truth;
-}
-
-void expect_near(const RetrievalMetrics& made, const RetrievalMetrics& truth) {
-  EXPECT_NEAR(made.r1, truth.r1, 1e-9);
-  EXPECT_NEAR(made.r5, truth.r5, 1e-9);
-  EXPECT_NEAR(made.r10, truth.r10, 1e-9);
-  EXPECT_NEAR(made.map, truth.map, 1e-9);
-  EXPECT_NEAR(made.minp, truth.minp, 1e-9);
-  EXPECT_NEAR(made.ap50, truth.ap50, 1e-9);
-  EXPECT_EQ(made.queries, truth.queries);
-  EXPECT_EQ(made.gallery, truth.gallery);
-  EXPECT_EQ(made.skipped, truth.skipped);
+    const auto* best = order.const_data_ptr<int64_t>();
+    return std::vector<int64_t>(best, best + order.size(0));
+  });
 }
 
 BothDirections refined_alone(const ReferenceBasis& basis, const Case& one, const EmbeddingRows& texts,

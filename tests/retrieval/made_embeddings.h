@@ -4,6 +4,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -97,9 +99,10 @@ RetrievalMetrics metrics_of(const EmbeddingRows& queries, const EmbeddingRows& g
   for (int64_t q = 0; q < queries.features.size(0); ++q) {
     const int64_t identity = queries.identity.const_data_ptr<int64_t>()[q];
     const std::vector<int64_t> order = ranking(q);
-    double found = 0, precision = 0, first = 0, last = 0;
+    double found = 0, among_50 = 0, precision = 0, first = 0, last = 0;
     for (size_t i = 0; i < order.size(); ++i) {
       if (gallery.identity.const_data_ptr<int64_t>()[order[i]] != identity) continue;
+      among_50 += i < 50 ? 1 : 0;
       last = static_cast<double>(i + 1);
       if (found == 0) first = last;
       found += 1;
@@ -116,8 +119,9 @@ RetrievalMetrics metrics_of(const EmbeddingRows& queries, const EmbeddingRows& g
     truth.r10 += first <= 10 ? 100 : 0;
     truth.map += 100 * precision / found;
     truth.minp += 100 * found / last;
+    truth.ap50 += 100 * among_50 / static_cast<double>(std::min<size_t>(50, order.size()));
   }
-  for (double* figure : {&truth.r1, &truth.r5, &truth.r10, &truth.map, &truth.minp}) {
+  for (double* figure : {&truth.r1, &truth.r5, &truth.r10, &truth.map, &truth.minp, &truth.ap50}) {
     *figure /= static_cast<double>(std::max<int64_t>(truth.queries, 1));
   }
   if (ranks.empty()) return truth;
@@ -129,6 +133,20 @@ RetrievalMetrics metrics_of(const EmbeddingRows& queries, const EmbeddingRows& g
 
 inline RetrievalMetrics true_metrics(const EmbeddingRows& queries, const EmbeddingRows& gallery) {
   return metrics_of(queries, gallery, [&](int64_t q) { return true_ranking(queries, q, gallery); });
+}
+
+inline void expect_near(const RetrievalMetrics& made, const RetrievalMetrics& truth) {
+  EXPECT_NEAR(made.r1, truth.r1, 1e-9);
+  EXPECT_NEAR(made.r5, truth.r5, 1e-9);
+  EXPECT_NEAR(made.r10, truth.r10, 1e-9);
+  EXPECT_NEAR(made.map, truth.map, 1e-9);
+  EXPECT_NEAR(made.minp, truth.minp, 1e-9);
+  EXPECT_NEAR(made.ap50, truth.ap50, 1e-9);
+  EXPECT_EQ(made.median_rank, truth.median_rank);
+  EXPECT_NEAR(made.mean_rank, truth.mean_rank, 1e-9);
+  EXPECT_EQ(made.queries, truth.queries);
+  EXPECT_EQ(made.gallery, truth.gallery);
+  EXPECT_EQ(made.skipped, truth.skipped);
 }
 
 }  // namespace muster

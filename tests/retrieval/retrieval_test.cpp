@@ -25,19 +25,6 @@ namespace {
 constexpr int64_t kQueries = 301;
 constexpr int64_t kGallery = 2311;  // two whole blocks of the stream and a ragged one
 
-void expect_near(const RetrievalMetrics& made, const RetrievalMetrics& truth) {
-  EXPECT_NEAR(made.r1, truth.r1, 1e-9);
-  EXPECT_NEAR(made.r5, truth.r5, 1e-9);
-  EXPECT_NEAR(made.r10, truth.r10, 1e-9);
-  EXPECT_NEAR(made.map, truth.map, 1e-9);
-  EXPECT_NEAR(made.minp, truth.minp, 1e-9);
-  EXPECT_EQ(made.median_rank, truth.median_rank);
-  EXPECT_NEAR(made.mean_rank, truth.mean_rank, 1e-9);
-  EXPECT_EQ(made.queries, truth.queries);
-  EXPECT_EQ(made.gallery, truth.gallery);
-  EXPECT_EQ(made.skipped, truth.skipped);
-}
-
 BothDirections evaluate_alone(const EmbeddingRows& texts, const EmbeddingRows& images) {
   LocalCommunicator alone;
   return evaluate_retrieval(texts, images, alone);

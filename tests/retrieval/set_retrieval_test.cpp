@@ -90,19 +90,6 @@ BothDirections true_figures(const EmbeddingSets& texts, const EmbeddingSets& ima
   return {metrics_of(as_rows(texts), as_rows(images), of_text), metrics_of(as_rows(images), as_rows(texts), of_image)};
 }
 
-void expect_near(const RetrievalMetrics& made, const RetrievalMetrics& truth) {
-  EXPECT_NEAR(made.r1, truth.r1, 1e-9);
-  EXPECT_NEAR(made.r5, truth.r5, 1e-9);
-  EXPECT_NEAR(made.r10, truth.r10, 1e-9);
-  EXPECT_NEAR(made.map, truth.map, 1e-9);
-  EXPECT_NEAR(made.minp, truth.minp, 1e-9);
-  EXPECT_EQ(made.median_rank, truth.median_rank);
-  EXPECT_NEAR(made.mean_rank, truth.mean_rank, 1e-9);
-  EXPECT_EQ(made.queries, truth.queries);
-  EXPECT_EQ(made.gallery, truth.gallery);
-  EXPECT_EQ(made.skipped, truth.skipped);
-}
-
 std::vector<Alignment> alignments() {
   std::vector<Alignment> all(5);
   all[1].over_regions = false;
