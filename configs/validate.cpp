@@ -1,6 +1,7 @@
 #include "configs/validate.h"
 
 #include <fmt/format.h>
+#include <google/protobuf/util/message_differencer.h>
 
 #include <algorithm>
 #include <cmath>
@@ -9,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "configs/load.h"
 #include "configs/validate_data.h"
 #include "launch/checks.h"
 #include "trainer/chunk_search.h"
@@ -24,6 +26,8 @@
 
 namespace muster {
 namespace {
+
+using google::protobuf::util::MessageDifferencer;
 
 void check_groups(const OptimizerConfig& optimizer, Checks& checks) {
   std::set<std::string> globs;
@@ -186,6 +190,11 @@ void check_regions(const RunConfig& config, Checks& checks) {
         fmt::format("train.evaluation.pair is \"global\", which no term trains: set it to \"{}\", or give a term "
                     "with pair: \"global\"",
                     kSetPair));
+  }
+  RunConfig plain;
+  *plain.mutable_model() = config.model();
+  if (!MessageDifferencer::Equivalent(config.data().image(), resolve_run_config(plain).data().image())) {
+    checks.add("data.image is of pictures, and model.regions takes none: leave it out");
   }
   const InitConfig& init = config.train().init();
   if (!init.weights().empty() && (!init.ignore().empty() || init.resize_positions() != InitConfig::REFUSE)) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "trainer/ranking.h"
+#include "trainer/retrieval/ndcg.h"
 
 namespace muster {
 namespace {
@@ -111,6 +112,11 @@ void write_run_report(const std::string& path, const std::string& run_dir, const
                   {"step", std::to_string(record.step)},
                   {"images", std::to_string(images)},
                   {"captions", std::to_string(captions)}};
+  for (const NamedNdcg& one : record.ndcg) {
+    report.facts.emplace_back(
+        fmt::format("NDCG@{} by {}", kNdcgItems, one.name),
+        fmt::format("text to image {:.4f}, image to text {:.4f}", one.text_to_image, one.image_to_text));
+  }
   report.text_to_image = record.text_to_image;
   report.image_to_text = record.image_to_text;
   report.chance_r1 = chance_r1(store, embeddings);

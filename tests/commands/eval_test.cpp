@@ -19,6 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
@@ -93,6 +94,12 @@ TEST_F(EvalCommand, FoldsAndRelevances) {
   EXPECT_GE(recorded.at("text_to_image").at("median_rank").get<double>(), 1);
   EXPECT_GT(recorded.at("ndcg").at("rougeL").at("image_to_text").get<double>(), 0);
   EXPECT_EQ(recorded.at("ndcg").at("rougeL"), recorded.at("ndcg").at("spice"));
+
+  const std::string whole = output_of(on_run("eval", {"--positives", "image", "--relevance", "rougeL=" + file}));
+  const std::string label = "NDCG@25 by rougeL: ";
+  const size_t begin = whole.find(label) + label.size();
+  const std::string figures = whole.substr(begin, whole.find('\n', begin) - begin);
+  EXPECT_THAT(read_text(run() + "/report.html"), AllOf(HasSubstr("NDCG@25 by rougeL"), HasSubstr(figures)));
 
   const auto refusal = [&](const std::vector<std::string>& more) {
     const ProgramResult result = run_program(on_run("eval", more));

@@ -254,6 +254,17 @@ TEST_F(MessagesTest, ImportOfRegions) {
                                       "--out", folder_ / "imported"});
   expect_message("ceiling of scenes", {muster_program(), "synth", "--regions", "8", "--identities", "9", "--views", "1",
                                        "--ceiling", "--out", folder_ / "imported"});
+  const std::string without_pictures = folder_ / "without_pictures";
+  const ProgramResult made = run_program({muster_program(), "import", "regions", folder_ / "regions/regions.tsv",
+                                          "--format", "tsv", "--captions", captions, "--out", without_pictures});
+  ASSERT_EQ(made.exit_code, 0) << made.output;
+  const auto inspect = [&](const std::string& config) {
+    return std::vector<std::string>{muster_program(), "inspect", without_pictures, "--augmented", folder_ / "a.html",
+                                    "--config",       config};
+  };
+  expect_message("no pictures to augment", inspect(folder_ / "config.textproto"));
+  fs::copy_file(MUSTER_SOURCE_DIR "/configs/teran_demo.textproto", folder_ / "teran.textproto");
+  expect_message("regions to augment", inspect(folder_ / "teran.textproto"));
 }
 
 TEST_F(MessagesTest, ImportOfRegionsInHdf5) {

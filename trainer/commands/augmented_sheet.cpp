@@ -7,10 +7,12 @@
 #include <cmath>
 
 #include "configs/load.h"
+#include "dataloader/region_batch.h"
 #include "dataloader/sample_list.h"
 #include "dataloader/text_transform.h"
 #include "dataloader/transforms.h"
 #include "launch/error.h"
+#include "trainer/encoders/model_config.h"
 #include "trainer/model_tokenizer.h"
 #include "trainer/report/contact_sheet.h"
 
@@ -99,6 +101,11 @@ void write_augmented_sheet(const std::string& path, const Store& store, const st
     throw ConfigError(fmt::format("--augmented {}: the page is HTML; give a name that ends in .html", path));
   }
   const RunConfig run = load_run_config(config, {});
+  if (has_sets(run.model())) {
+    throw ConfigError(fmt::format("--augmented {}: the model of {} takes regions, of which there is no picture to draw",
+                                  path, config));
+  }
+  check_readable(store, 0);
   ContactSheet sheet;
   sheet.title = fmt::format("{} as training sees it", store.path());
   sheet.facts = {

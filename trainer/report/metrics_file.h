@@ -7,8 +7,8 @@
 //    "queries":6526,"gallery":3263,"skipped":0},"image_to_text":{...}}
 //
 // evaluations.jsonl, of muster eval: lines of the second kind, with "data" (the store's fingerprint) and "positives";
-// those of
-// --refine also have "refinement", how references took part; those of --positives class "ap50" in "text_to_image".
+// those of --refine also have "refinement", how references took part; those of --positives class "ap50" in
+// "text_to_image"; those of --folds "folds", of --relevance "ndcg".
 //
 // A number that is not finite is null. A line that a kill tore is no JSON object any more and is passed over.
 #pragma once
@@ -34,9 +34,8 @@ struct MetricsHistory {
 // Empty if there is no such file. DataError if it cannot be read.
 MetricsHistory read_metrics(const std::string& path);
 
-// Adds the record to evaluations.jsonl, in the place of one of the same step, split, data, positives and
-// refinement. Whole or as it
-// was. DataError.
+// Adds the record to evaluations.jsonl, in the place of one of the same step, split, data, positives, folds and
+// refinement. Whole or as it was. DataError.
 void record_evaluation(const std::string& path, const EvaluationRecord& record);
 
 // Removes the records of steps after `last_step` and damaged lines, atomically; returns the number of damaged lines.
