@@ -48,6 +48,7 @@ class CallList {
   }
   void last_is_bound() { calls_.back().is_bound = true; }
 
+  int64_t ranks() const { return size_; }
   int64_t own() const { return rows_[static_cast<size_t>(rank_)]; }
   int64_t batch() const { return std::accumulate(rows_.begin(), rows_.end(), int64_t{0}); }
 
@@ -95,7 +96,8 @@ void add_gradients(CallList& calls, const StepJob& job) {
 }
 
 // Terms over pairs of an image and a text, on one pair of features.
-void add_loss(CallList& calls, const std::vector<PairNeeds>& terms, int64_t width, const SampleRows& of_sample) {
+void add_loss(CallList& calls, const std::vector<PairNeeds>& terms, int64_t width, const SampleRows& of_sample,
+              bool of_sets) {
   PairNeeds sum;
   for (const PairNeeds& needs : terms) {
     sum.maxima += needs.maxima;
@@ -106,6 +108,7 @@ void add_loss(CallList& calls, const std::vector<PairNeeds>& terms, int64_t widt
     sum.norm_gradient |= needs.norm_gradient;
   }
   const int64_t row = of_sample.text * width * static_cast<int64_t>(sizeof(float)), batch = calls.batch();
+  if (of_sets) calls.gather_rows(StepPart::kAgreement, "loss.words", kNumber);
   calls.gather_rows(StepPart::kFeatures, "loss.text", row);
   if (sum.pair_cosine) calls.gather_rows(StepPart::kFeatures, "loss.pair_cosines", kNumber);
   const std::pair<const char*, int> statistics[] = {{"loss.column_maxima", sum.maxima},
@@ -116,8 +119,17 @@ void add_loss(CallList& calls, const std::vector<PairNeeds>& terms, int64_t widt
     if (count > 0) calls.all_reduce(StepPart::kColumnStatistics, name, count * batch, kNumber);
   }
   calls.gather_numbers(StepPart::kAgreement, "loss.values", kNumber * (static_cast<int64_t>(terms.size()) + 1));
-  calls.reduce_scatter(StepPart::kFeatureGradients, "loss.text_gradient", row);
-  if (sum.norm_gradient) calls.reduce_scatter(StepPart::kFeatureGradients, "loss.norm_gradient", kNumber);
+  const StepPart part = StepPart::kFeatureGradients;
+  if (of_sets && std::all_of(terms.begin(), terms.end(), [](const PairNeeds& needs) { return needs.few_pairs; })) {
+    // Three captions a sample touch this rank's images on average; all may.
+    const int64_t others = batch - calls.own(), places = of_sample.text * kNumber;
+    calls.gather_numbers(StepPart::kAgreement, "loss.text_gradient_counts", kNumber * calls.ranks());
+    calls.all_to_all_at_most(part, "loss.text_gradient", batch * row, others * row);
+    calls.all_to_all_at_most(part, "loss.text_gradient_places", batch * places, others * places);
+  } else {
+    calls.reduce_scatter(part, "loss.text_gradient", row);
+  }
+  if (sum.norm_gradient) calls.reduce_scatter(part, "loss.norm_gradient", kNumber);
 }
 
 // Of the bank's losses, and of its gradient's norm.
@@ -223,7 +235,8 @@ std::vector<StepCall> step_calls(const StepJob& job, int rank) {
   if (divides_pairs(job.settings.train)) calls.gather_rows(StepPart::kAgreement, "loss.weight", kNumber);
   if (selects_tokens(job.settings.model)) add_batch_statistics(calls, job.settings.model);
   for (const PairCalls& pair : pairs) {
-    if (!pair.needs.empty()) add_loss(calls, pair.needs, pair.width, sample_rows(job, pair.name));
+    const bool of_sets = pair.name == kSetPair && has_sets(job.settings.model);
+    if (!pair.needs.empty()) add_loss(calls, pair.needs, pair.width, sample_rows(job, pair.name), of_sets);
     if (pair.summed_numbers > 0) calls.all_reduce(StepPart::kLossSums, "loss.whole", pair.summed_numbers, kNumber);
   }
   if (job.identities > 0) add_references(calls, job);

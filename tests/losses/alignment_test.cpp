@@ -301,6 +301,25 @@ TEST(Sets, GradientsAreFiniteDifferences) {
   }
 }
 
+// Of 8 ranks each has at most 3 / 8 of the captions in its pairs.
+TEST(Sets, LossesOfFewPairsSendFewRowsHome) {
+  constexpr int kRanks = 8;
+  const SetBatch batch = make_sets(64, 64, 64, {}, 5);
+  const auto bytes_of = [&](const std::string& objective) {
+    std::mutex mutex;
+    int64_t bytes = 0;
+    run_ranks(kRanks, [&](Communicator& communicator) {
+      const Slice own = slice_sets(batch, std::vector<int64_t>(kRanks, 8), communicator.rank(), at::kFloat);
+      LossObjective(parse_objective(objective)).evaluate(own.features, own.labels, {}, communicator);
+      const std::lock_guard lock(mutex);
+      bytes += communicator.bytes_started();
+    });
+    return bytes;
+  };
+  const int64_t few = bytes_of("term { triplet {} }"), all = bytes_of("term { triplet { negatives: ALL } }");
+  EXPECT_LT(few, all / 2) << few << " of " << all << " bytes";
+}
+
 TEST(Sets, ALossOfFeaturesThemselvesIsRefusedByName) {
   const SetBatch batch = make_sets(4, 6, 4, {}, 5);
   LocalCommunicator local;

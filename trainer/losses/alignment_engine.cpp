@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <numeric>
@@ -241,19 +242,6 @@ void AlignmentEngine<T>::fold(const TileLosses<T>& losses) {
 
 template <typename T>
 void AlignmentEngine<T>::weigh(const TileLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns) {
-  std::vector<WeighedPair> pairs;
-  const bool few =
-      std::all_of(losses.begin(), losses.end(), [&](TileLoss<T>* loss) { return loss->list_pairs(pairs); });
-  if (few) {
-    weigh_few(std::move(pairs), d_rows, d_columns);
-  } else {
-    weigh_all(losses, d_rows, d_columns);
-  }
-  tile_is_current_ = false;
-}
-
-template <typename T>
-void AlignmentEngine<T>::weigh_all(const TileLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns) {
   if (images_.count() == 0) d_columns.zero_();
   if (captions_.begin(captions_.count()) == 0) d_rows.zero_();
   for_each_tile([&](const Tile& tile) {
@@ -279,6 +267,7 @@ void AlignmentEngine<T>::weigh_all(const TileLosses<T>& losses, const at::Tensor
     product(d_rows.narrow(0, first_region, regions.size(0)), placed, words, tile.first_caption > 0);
     product(d_columns.narrow(0, first_word, words.size(0)), placed.t(), regions, tile.first_image > 0);
   });
+  tile_is_current_ = false;
 }
 
 template <typename T>
@@ -306,8 +295,7 @@ std::vector<typename AlignmentEngine<T>::Match> AlignmentEngine<T>::matches_of(c
 
 // Each pair's products in parallel; then each region's and each word's gradient by one thread, in the pairs' order.
 template <typename T>
-void AlignmentEngine<T>::weigh_few(std::vector<WeighedPair> pairs, const at::Tensor& d_rows,
-                                   const at::Tensor& d_columns) const {
+SomeRows AlignmentEngine<T>::weigh_pairs(std::vector<WeighedPair> pairs, const at::Tensor& d_rows) const {
   const auto before = [](const WeighedPair& a, const WeighedPair& b) {
     return std::pair(a.row, a.column) < std::pair(b.row, b.column);
   };
@@ -327,25 +315,43 @@ void AlignmentEngine<T>::weigh_few(std::vector<WeighedPair> pairs, const at::Ten
   std::vector<Match> matches;
   for (const std::vector<Match>& some : of_pair) matches.insert(matches.end(), some.begin(), some.end());
 
-  const auto scatter = [&](int64_t Match::*to, int64_t Match::*from, const at::Tensor& source, const at::Tensor& out) {
-    std::stable_sort(matches.begin(), matches.end(), [&](const Match& a, const Match& b) { return a.*to < b.*to; });
-    out.zero_();
-    std::vector<size_t> begins;
-    for (size_t i = 0; i < matches.size(); ++i) {
-      if (i == 0 || matches[i].*to != matches[i - 1].*to) begins.push_back(i);
-    }
-    begins.push_back(matches.size());
-    const T* data = source.template const_data_ptr<T>();
-    T* gradient = out.template data_ptr<T>();
-    in_parallel(static_cast<int64_t>(begins.size()) - 1, kRowsPerTask, [&](int64_t begin, int64_t end) {
-      for (size_t i = begins[static_cast<size_t>(begin)]; i < begins[static_cast<size_t>(end)]; ++i) {
-        const Match& match = matches[i];
-        add_multiple(data + match.*from * width_, width_, match.weight, gradient + match.*to * width_);
+  SomeRows words;
+  const std::vector<size_t> of_word = group(matches, &Match::word);
+  for (size_t i = 0; i + 1 < of_word.size(); ++i) words.index.push_back(matches[of_word[i]].word);
+  words.rows = at::zeros({static_cast<int64_t>(words.index.size()), width_}, columns_.options());
+  add_matches(matches, of_word, &Match::region, rows_, words.rows, [](const Match&, int64_t group) { return group; });
+  d_rows.zero_();
+  const std::vector<size_t> of_region = group(matches, &Match::region);
+  add_matches(matches, of_region, &Match::word, columns_, d_rows,
+              [](const Match& match, int64_t) { return match.region; });
+  return words;
+}
+
+template <typename T>
+std::vector<size_t> AlignmentEngine<T>::group(std::vector<Match>& matches, int64_t Match::*by) {
+  std::stable_sort(matches.begin(), matches.end(), [&](const Match& a, const Match& b) { return a.*by < b.*by; });
+  std::vector<size_t> begins;
+  for (size_t i = 0; i < matches.size(); ++i) {
+    if (i == 0 || matches[i].*by != matches[i - 1].*by) begins.push_back(i);
+  }
+  begins.push_back(matches.size());
+  return begins;
+}
+
+template <typename T>
+template <typename Place>
+void AlignmentEngine<T>::add_matches(const std::vector<Match>& matches, const std::vector<size_t>& begins,
+                                     int64_t Match::*from, const at::Tensor& source, const at::Tensor& sums,
+                                     const Place& place) const {
+  const T* data = source.template const_data_ptr<T>();
+  T* sum = sums.template data_ptr<T>();
+  in_parallel(static_cast<int64_t>(begins.size()) - 1, kRowsPerTask, [&](int64_t first, int64_t end) {
+    for (int64_t g = first; g < end; ++g) {
+      for (size_t i = begins[static_cast<size_t>(g)]; i < begins[static_cast<size_t>(g) + 1]; ++i) {
+        add_multiple(data + matches[i].*from * width_, width_, matches[i].weight, sum + place(matches[i], g) * width_);
       }
-    });
-  };
-  scatter(&Match::word, &Match::region, rows_, d_columns);
-  scatter(&Match::region, &Match::word, columns_, d_rows);
+    }
+  });
 }
 
 template <typename T>

@@ -2,10 +2,10 @@
 // cosines of all their regions and words (alignment.h). A tile of products of regions and words, its scores and their
 // weights are all the memory it takes (3 MiB in float); nothing of size images x words exists.
 //
-// Pass 2 has two ways. Losses that touch few pairs (hardest negatives: at most 3 a sample) list them, and only those
-// pairs' products are made again; else all tiles are, and gradients are two more products of the same size: the
-// weights, put where the best regions and words are, times words and regions. Which one is best is a constant for the
-// gradient; ties go to the lower index.
+// Pass 2 has two ways. Of losses that weigh few pairs (hardest negatives: at most 3 a sample) only those pairs'
+// products are made again, and only the words that they touch have gradients; else all tiles are, and gradients are two
+// more products of the same size: the weights, put where the best regions and words are, times words and regions. Which
+// one is best is a constant for the gradient; ties go to the lower index.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "trainer/alignment.h"
-#include "trainer/losses/tile_loss.h"
+#include "trainer/losses/pair_loss.h"
 #include "trainer/losses/unit_rows.h"
 
 namespace muster {
@@ -45,10 +45,17 @@ class RowSets {
   std::vector<T> scale_;
 };
 
+// Some rows of a gradient; the others are zero.
+struct SomeRows {
+  std::vector<int64_t> index;  // ascending
+  at::Tensor rows;             // [index.size(), width]
+};
+
 template <typename T>
 class AlignmentEngine {
  public:
   static constexpr bool kRowsHaveLengths = false;
+  static constexpr bool kWeighsPairs = true;
 
   // rows: regions [sum of sizes.image, d] of this rank's images; columns: words [sum of sizes.text, d] of all ranks'
   // captions; raw, contiguous, of type T, on the CPU.
@@ -58,6 +65,8 @@ class AlignmentEngine {
   // As TileEngine's, of rows and columns that are images and captions; gradients are of regions and words.
   void fold(const TileLosses<T>& losses);
   void weigh(const TileLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns);
+  // The same of these pairs alone, which may stand there in parts and in any order; returns the columns' gradient.
+  SomeRows weigh_pairs(std::vector<WeighedPair> pairs, const at::Tensor& d_rows) const;
   // `first` counts regions or words; there are no gradients of lengths.
   void rows_backward(int64_t first, const at::Tensor& gradient, const double* norm_gradient) const;
   void columns_backward(int64_t first, const at::Tensor& gradient, const double* norm_gradient) const;
@@ -99,9 +108,13 @@ class AlignmentEngine {
   void score(const T* a, int64_t image, int64_t first_caption, int64_t captions, Scratch& scratch, T* scores) const;
   // Replaces these products by their weights, weights [captions] being d loss / d score.
   void place(T* a, int64_t image, int64_t first_caption, int64_t captions, const T* weights, Scratch& scratch) const;
-  void weigh_all(const TileLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns);
-  void weigh_few(std::vector<WeighedPair> pairs, const at::Tensor& d_rows, const at::Tensor& d_columns) const;
   std::vector<Match> matches_of(const WeighedPair& pair) const;
+  // Sorts them by region or word, those of one as they were; where each one's begin, and the end.
+  static std::vector<size_t> group(std::vector<Match>& matches, int64_t Match::*by);
+  // sums[place(match, group)] += weight source[match.*from], group by group.
+  template <typename Place>
+  void add_matches(const std::vector<Match>& matches, const std::vector<size_t>& begins, int64_t Match::*from,
+                   const at::Tensor& source, const at::Tensor& sums, const Place& place) const;
 
   at::Tensor rows_;
   at::Tensor columns_;

@@ -21,6 +21,7 @@ template <typename T>
 class DeviceEngine {
  public:
   static constexpr bool kRowsHaveLengths = true;
+  static constexpr bool kWeighsPairs = false;
 
   // rows [b, d] and columns [B, d] are raw, contiguous, of type T, on the device; local row i is row offset + i of all
   // ranks. half: T is float.

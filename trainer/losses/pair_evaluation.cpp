@@ -94,6 +94,51 @@ struct ColumnRows {
   int64_t first = 0;
 };
 
+// The same on every rank, whatever its rows are.
+template <typename T>
+bool all_weigh_few(const PairLosses<T>& losses) {
+  return std::all_of(losses.begin(), losses.end(), [](const auto& loss) { return loss->needs().few_pairs; });
+}
+
+// The sum over ranks of a gradient of which each has a few rows: this rank's rows of it, added up in the ranks' order.
+// Collective.
+at::Tensor bring_home(const SomeRows& some, const ColumnRows& column_rows, Communicator& communicator) {
+  const auto ranks = static_cast<int64_t>(column_rows.of_rank.size());
+  const at::Tensor counts = at::zeros({1, ranks}, at::kLong), index = at::empty({some.rows.size(0)}, at::kLong);
+  std::vector<int64_t> sent;
+  auto next = some.index.begin();
+  int64_t first = 0;
+  for (const int64_t rows : column_rows.of_rank) {
+    const auto begin = next;
+    next = std::lower_bound(begin, some.index.end(), first + rows);
+    std::transform(begin, next, index.data_ptr<int64_t>() + (begin - some.index.begin()),
+                   [&](int64_t row) { return row - first; });
+    counts.data_ptr<int64_t>()[sent.size()] = next - begin;
+    sent.push_back(next - begin);
+    first += rows;
+  }
+  const std::vector<int64_t> one(column_rows.of_rank.size(), 1);
+  const at::Tensor all = gather_rows(counts, one, communicator, "loss.text_gradient_counts");
+  std::vector<int64_t> received;
+  for (int64_t rank = 0; rank < ranks; ++rank) {
+    received.push_back(all.const_data_ptr<int64_t>()[rank * ranks + communicator.rank()]);
+  }
+  const int64_t count = std::accumulate(received.begin(), received.end(), int64_t{0});
+  const at::Tensor places = at::empty({count}, at::kLong);
+  const at::Tensor rows = at::empty({count, some.rows.size(1)}, some.rows.options());
+  Work sending = communicator.all_to_all(rows, some.rows, sent, received, "loss.text_gradient");
+  communicator.all_to_all(places, index, sent, received, "loss.text_gradient_places").wait();
+  sending.wait();
+  const int64_t own = column_rows.of_rank[static_cast<size_t>(communicator.rank())];
+  const at::Tensor home = at::zeros({own, some.rows.size(1)}, some.rows.options());
+  int64_t begin = 0;
+  for (const int64_t of_rank : received) {  // each has a row once
+    home.index_add_(0, places.narrow(0, begin, of_rank), rows.narrow(0, begin, of_rank));
+    begin += of_rank;
+  }
+  return home;
+}
+
 // Sets the batch's numbers that belong to these features.
 template <typename T, typename Engine>
 void describe_features(const Engine& engine, const PairLosses<T>& losses, GlobalBatch& global,
@@ -222,11 +267,20 @@ PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tens
   result.values = sum_shares(shares, result.finite && taught.finite, communicator);
 
   result.d_image = at::empty(image.sizes(), image.options());
-  const at::Tensor d_columns = at::empty(columns.sizes(), image.options());
-  engine.weigh(tiles, result.d_image, d_columns);
-  const int64_t own = column_rows.of_rank[static_cast<size_t>(communicator.rank())];
-  result.d_text = communicator.size() == 1 ? d_columns : at::empty({own, columns.size(1)}, image.options());
-  communicator.reduce_scatter(result.d_text, d_columns, column_rows.of_rank, "loss.text_gradient").wait();
+  if constexpr (Engine::kWeighsPairs) {
+    if (all_weigh_few(losses)) {
+      std::vector<WeighedPair> pairs;
+      for (const auto& loss : losses) loss->list_pairs(pairs);
+      result.d_text = bring_home(engine.weigh_pairs(std::move(pairs), result.d_image), column_rows, communicator);
+    }
+  }
+  if (!result.d_text.defined()) {
+    const at::Tensor d_columns = at::empty(columns.sizes(), image.options());
+    engine.weigh(tiles, result.d_image, d_columns);
+    const int64_t own = column_rows.of_rank[static_cast<size_t>(communicator.rank())];
+    result.d_text = communicator.size() == 1 ? d_columns : at::empty({own, columns.size(1)}, image.options());
+    communicator.reduce_scatter(result.d_text, d_columns, column_rows.of_rank, "loss.text_gradient").wait();
+  }
   const NormGradients norms = norm_gradients(losses, global, communicator);
   engine.rows_backward(0, result.d_image, NormGradients::data(norms.image));
   engine.columns_backward(column_rows.first, result.d_text, NormGradients::data(norms.text));

@@ -1,7 +1,8 @@
 // All pair losses of an objective on one pair of feature matrices, over the ranks: the stripe scheme.
 //
 // A rank's rows are its own images, its columns the texts of the whole batch, gathered. Row statistics are local,
-// column statistics are combined over ranks, the images' gradients are local and the texts' go home by reduce-scatter.
+// column statistics are combined over ranks, the images' gradients are local and the texts' go home: by reduce-scatter,
+// or, of words in losses that weigh few pairs, those rows that are not zero by all-to-all.
 // Ranks may have different numbers of rows, none included.
 #pragma once
 

@@ -57,10 +57,18 @@ struct PairBatch {
   std::vector<double> pair_cosine;  // [columns] of each column with its row
 };
 
+// A row of this rank, a column of the global batch, and what weigh() gives them.
+struct WeighedPair {
+  int64_t row;
+  int64_t column;
+  double weight;
+};
+
 // What a loss wants of the engine: how many arrays of [columns] combined over ranks by maximum, by sum, by minimum;
 // PairBatch::row_norm and column_norm; PairBatch::pair_cosine; whether it has gradients of the rows' lengths; how many
 // arrays of [columns] that are summed over positives (more than 0: visit_positive() is called) and then over ranks; the
-// scores of another pair of features.
+// scores of another pair of features; whether it weighs a few pairs alone, at most three a sample, which list_pairs()
+// names.
 struct PairNeeds {
   int maxima = 0;
   int sums = 0;
@@ -70,6 +78,7 @@ struct PairNeeds {
   bool norm_gradient = false;
   int positive_sums = 0;
   bool teacher = false;
+  bool few_pairs = false;
 };
 
 // Those arrays, owned by the engine. They start as kNoCosine, 0 and kNoIndex.
@@ -103,6 +112,9 @@ class PairLoss : public TileLoss<T> {
 
   // After finish(), of a loss that says so: each own sample's part [rows], as an anchor of both directions, unweighted.
   virtual std::vector<double> sample_losses() const { return {}; }
+
+  // After finish(), of a loss of few pairs: appends those of this rank's rows, each perhaps in parts.
+  virtual void list_pairs(std::vector<WeighedPair>& /*pairs*/) const {}
 
   // Once all blocks are weighed: this rank's shares of d (weight * loss) / d log(scale) and / d bias, and what is added
   // for d / d length of the raw rows [rows] and columns [columns] beside their directions.

@@ -20,6 +20,7 @@ template <typename T>
 class TileEngine {
  public:
   static constexpr bool kRowsHaveLengths = true;
+  static constexpr bool kWeighsPairs = false;
 
   // rows [b, d] and columns [B, d] are raw, contiguous, of type T, on the CPU.
   TileEngine(const at::Tensor& rows, const at::Tensor& columns, const TileShape& shape);

@@ -9,13 +9,6 @@
 
 namespace muster {
 
-// A local row, a column of the global batch, and what weigh() gives them.
-struct WeighedPair {
-  int64_t row;
-  int64_t column;
-  double weight;
-};
-
 // Cosines [rows, columns], contiguous: a horizontal slice of a tile. Blocks are what threads share out.
 template <typename T>
 struct Block {
@@ -58,10 +51,6 @@ class TileLoss {
 
   // As merge(), for what weigh() left in partial column sums.
   virtual void merge_weights(int64_t /*tile_column*/, int64_t /*first*/, int64_t /*count*/, int64_t /*blocks*/) {}
-
-  // A loss that gives weights to a few pairs alone appends them, each perhaps in parts, and returns true; another
-  // returns false. Pairs of this rank's rows.
-  virtual bool list_pairs(std::vector<WeighedPair>& /*pairs*/) const { return false; }
 
   // The two passes as a device runs them in place of fold() and merge(), weigh() and merge_weights(): what their calls
   // would do over all tiles. Pointers hold until the loss's statistics change.

@@ -70,6 +70,7 @@ class HardestTripletLoss : public PairLoss<T> {
     needs.maxima = 1;
     needs.indices = 1;
     needs.pair_cosine = true;
+    needs.few_pairs = true;
     return needs;
   }
 
@@ -154,7 +155,7 @@ class HardestTripletLoss : public PairLoss<T> {
     }
   }
 
-  bool list_pairs(std::vector<WeighedPair>& pairs) const override {
+  void list_pairs(std::vector<WeighedPair>& pairs) const override {
     const auto add = [&](int64_t row, int64_t column, T weight) {
       if (row >= 0 && row < batch_->rows) pairs.push_back({row, column, static_cast<double>(weight)});
     };
@@ -170,7 +171,6 @@ class HardestTripletLoss : public PairLoss<T> {
       add(column_index_[column] - batch_->offset, column, factor);
       add(column - batch_->offset, column, -factor);
     }
-    return true;
   }
 
   std::vector<FoldPart<T>> fold_program() override {
