@@ -120,14 +120,15 @@ void add_loss(CallList& calls, const std::vector<PairNeeds>& terms, int64_t widt
   }
   calls.gather_numbers(StepPart::kAgreement, "loss.values", kNumber * (static_cast<int64_t>(terms.size()) + 1));
   const StepPart part = StepPart::kFeatureGradients;
-  if (of_sets && std::all_of(terms.begin(), terms.end(), [](const PairNeeds& needs) { return needs.few_pairs; })) {
+  const bool few = std::all_of(terms.begin(), terms.end(), [](const PairNeeds& needs) { return needs.few_pairs; });
+  if (!(of_sets && few)) {
+    calls.reduce_scatter(part, "loss.text_gradient", row);
+  } else if (calls.ranks() > 1) {
     // Three captions a sample touch this rank's images on average; all may.
     const int64_t others = batch - calls.own(), places = of_sample.text * kNumber;
     calls.gather_numbers(StepPart::kAgreement, "loss.text_gradient_counts", kNumber * calls.ranks());
     calls.all_to_all_at_most(part, "loss.text_gradient", batch * row, others * row);
     calls.all_to_all_at_most(part, "loss.text_gradient_places", batch * places, others * places);
-  } else {
-    calls.reduce_scatter(part, "loss.text_gradient", row);
   }
   if (sum.norm_gradient) calls.reduce_scatter(part, "loss.norm_gradient", kNumber);
 }

@@ -293,9 +293,8 @@ std::vector<typename AlignmentEngine<T>::Match> AlignmentEngine<T>::matches_of(c
   return matches;
 }
 
-// Each pair's products in parallel; then each region's and each word's gradient by one thread, in the pairs' order.
 template <typename T>
-SomeRows AlignmentEngine<T>::weigh_pairs(std::vector<WeighedPair> pairs, const at::Tensor& d_rows) const {
+std::vector<typename AlignmentEngine<T>::Match> AlignmentEngine<T>::matches_of(std::vector<WeighedPair> pairs) const {
   const auto before = [](const WeighedPair& a, const WeighedPair& b) {
     return std::pair(a.row, a.column) < std::pair(b.row, b.column);
   };
@@ -314,17 +313,39 @@ SomeRows AlignmentEngine<T>::weigh_pairs(std::vector<WeighedPair> pairs, const a
   });
   std::vector<Match> matches;
   for (const std::vector<Match>& some : of_pair) matches.insert(matches.end(), some.begin(), some.end());
+  return matches;
+}
 
+// Each pair's products in parallel; then each region's and each word's gradient by one thread, in the pairs' order.
+template <typename T>
+void AlignmentEngine<T>::weigh_pairs(std::vector<WeighedPair> pairs, const at::Tensor& d_rows,
+                                     const at::Tensor& d_columns) const {
+  std::vector<Match> matches = matches_of(std::move(pairs));
+  d_columns.zero_();
+  const std::vector<size_t> of_word = group(matches, &Match::word);
+  add_matches(matches, of_word, &Match::region, rows_, d_columns,
+              [](const Match& match, int64_t) { return match.word; });
+  add_to_regions(std::move(matches), d_rows);
+}
+
+template <typename T>
+SomeRows AlignmentEngine<T>::weigh_pairs(std::vector<WeighedPair> pairs, const at::Tensor& d_rows) const {
+  std::vector<Match> matches = matches_of(std::move(pairs));
   SomeRows words;
   const std::vector<size_t> of_word = group(matches, &Match::word);
   for (size_t i = 0; i + 1 < of_word.size(); ++i) words.index.push_back(matches[of_word[i]].word);
   words.rows = at::zeros({static_cast<int64_t>(words.index.size()), width_}, columns_.options());
   add_matches(matches, of_word, &Match::region, rows_, words.rows, [](const Match&, int64_t group) { return group; });
+  add_to_regions(std::move(matches), d_rows);
+  return words;
+}
+
+template <typename T>
+void AlignmentEngine<T>::add_to_regions(std::vector<Match> matches, const at::Tensor& d_rows) const {
   d_rows.zero_();
   const std::vector<size_t> of_region = group(matches, &Match::region);
   add_matches(matches, of_region, &Match::word, columns_, d_rows,
               [](const Match& match, int64_t) { return match.region; });
-  return words;
 }
 
 template <typename T>

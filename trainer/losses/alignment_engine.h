@@ -65,7 +65,9 @@ class AlignmentEngine {
   // As TileEngine's, of rows and columns that are images and captions; gradients are of regions and words.
   void fold(const TileLosses<T>& losses);
   void weigh(const TileLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns);
-  // The same of these pairs alone, which may stand there in parts and in any order; returns the columns' gradient.
+  // The same of these pairs alone, which may stand there in parts and in any order; and with the columns' gradient in
+  // the rows that they touch.
+  void weigh_pairs(std::vector<WeighedPair> pairs, const at::Tensor& d_rows, const at::Tensor& d_columns) const;
   SomeRows weigh_pairs(std::vector<WeighedPair> pairs, const at::Tensor& d_rows) const;
   // `first` counts regions or words; there are no gradients of lengths.
   void rows_backward(int64_t first, const at::Tensor& gradient, const double* norm_gradient) const;
@@ -109,8 +111,10 @@ class AlignmentEngine {
   // Replaces these products by their weights, weights [captions] being d loss / d score.
   void place(T* a, int64_t image, int64_t first_caption, int64_t captions, const T* weights, Scratch& scratch) const;
   std::vector<Match> matches_of(const WeighedPair& pair) const;
+  std::vector<Match> matches_of(std::vector<WeighedPair> pairs) const;  // pair by pair, by row and column
   // Sorts them by region or word, those of one as they were; where each one's begin, and the end.
   static std::vector<size_t> group(std::vector<Match>& matches, int64_t Match::*by);
+  void add_to_regions(std::vector<Match> matches, const at::Tensor& d_rows) const;
   // sums[place(match, group)] += weight source[match.*from], group by group.
   template <typename Place>
   void add_matches(const std::vector<Match>& matches, const std::vector<size_t>& begins, int64_t Match::*from,

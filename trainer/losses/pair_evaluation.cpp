@@ -271,7 +271,12 @@ PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tens
     if (all_weigh_few(losses)) {
       std::vector<WeighedPair> pairs;
       for (const auto& loss : losses) loss->list_pairs(pairs);
-      result.d_text = bring_home(engine.weigh_pairs(std::move(pairs), result.d_image), column_rows, communicator);
+      if (communicator.size() == 1) {
+        result.d_text = at::empty(columns.sizes(), image.options());
+        engine.weigh_pairs(std::move(pairs), result.d_image, result.d_text);
+      } else {
+        result.d_text = bring_home(engine.weigh_pairs(std::move(pairs), result.d_image), column_rows, communicator);
+      }
     }
   }
   if (!result.d_text.defined()) {
