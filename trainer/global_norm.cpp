@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "trainer/function_clones.h"
 #include "trainer/optimizer.h"
 
 namespace muster {
@@ -33,13 +34,11 @@ inline __attribute__((always_inline)) double sum_squares(const T* values, int64_
   return sum;
 }
 
-__attribute__((target_clones("avx512f", "avx2", "default"))) double sum_squares_float(const float* values,
-                                                                                      int64_t count) {
+MUSTER_CLONES("avx512f", "avx2") double sum_squares_float(const float* values, int64_t count) {
   return sum_squares(values, count);
 }
 
-__attribute__((target_clones("avx512f", "avx2", "default"))) double sum_squares_double(const double* values,
-                                                                                       int64_t count) {
+MUSTER_CLONES("avx512f", "avx2") double sum_squares_double(const double* values, int64_t count) {
   return sum_squares(values, count);
 }
 

@@ -13,6 +13,7 @@
 #include "comm/watchdog.h"
 #include "dataloader/formats/hashes.h"
 #include "launch/error.h"
+#include "trainer/function_clones.h"
 
 namespace muster {
 namespace {
@@ -79,7 +80,7 @@ std::string say_who_differs(const std::vector<std::vector<int64_t>>& hashes, con
                      odd->size() == 1 ? "s" : "", what, hashes.size() - odd->size());
 }
 
-__attribute__((target_clones("avx512f", "avx2", "default"))) bool finite_floats(const uint32_t* bits, int64_t count) {
+MUSTER_CLONES("avx512f", "avx2") bool finite_floats(const uint32_t* bits, int64_t count) {
   uint32_t largest = 0;
   for (int64_t i = 0; i < count; ++i) largest = std::max(largest, bits[i] & 0x7fffffffU);
   return largest < 0x7f800000U;

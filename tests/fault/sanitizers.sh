@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Unit tests and fuzz targets with sanitizers, in a build folder of their own: AddressSanitizer and
-# UndefinedBehaviorSanitizer; with --thread ThreadSanitizer, over what works with threads: loader, importers, watchdog,
-# ranks as threads. Not trainer_test: with it what links the losses ends in the resolvers of MUSTER_VECTOR_CLONES.
+# UndefinedBehaviorSanitizer; with --thread ThreadSanitizer, over what works with threads: loader, importers, checkpoint
+# writer, watchdog, ranks as threads.
 #
 #   tests/fault/sanitizers.sh [--thread] [--programs "dataloader_test json_fuzz ..."]
 #
@@ -30,10 +30,10 @@ runner=()
 if [ $preset = asan ]; then
   : "${programs:=launch_test comm_test dataloader_test losses_test encoders_test heads_test references_test retrieval_test report_test configs_test}"
 else
-  : "${programs:=launch_test comm_test dataloader_test}"
+  : "${programs:=launch_test comm_test dataloader_test trainer_test}"
   export OMP_NUM_THREADS=1
   runner=(setarch "$(uname -m)" --addr-no-randomize)  # ThreadSanitizer knows few memory layouts
-  with_threads='Loader*:EvaluationReader*:Import*:BackgroundPoll*:SharedBoard*:Watchdog*:*Thread*:Worlds/*:Work.*:Reducer*:AllOrNone*:RunRanks*:Signals*:Log*'
+  with_threads='Loader*:EvaluationReader*:Import*:Checkpoint*:BackgroundPoll*:SharedBoard*:Watchdog*:*Thread*:Worlds/*:Work.*:Reducer*:AllOrNone*:RunRanks*:Signals*:Log*'
 fi
 
 cmake --preset $preset --log-level=NOTICE

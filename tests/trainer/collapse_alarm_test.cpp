@@ -36,6 +36,11 @@ TEST(CollapseAlarm, CountsAnewAfterAStepThatIsNotNear) {
   EXPECT_EQ(spoken(alarm, again), std::vector<int64_t>{CollapseAlarm::kSteps});
 }
 
+TEST(CollapseAlarm, ATermThatCannotCollapseMayBeZero) {
+  CollapseAlarm alarm({0}, {"info_nce"});
+  EXPECT_TRUE(spoken(alarm, std::vector<std::vector<double>>(2 * CollapseAlarm::kSteps, {0.0})).empty());
+}
+
 TEST(CollapseAlarm, NamesTheTermAndWhatToDo) {
   CollapseAlarm alarm({0.4}, {"triplet.alignment"});
   std::string told;

@@ -18,13 +18,8 @@
 #include "trainer/commands/count_format.h"
 #include "trainer/commands/run_setup.h"
 #include "trainer/commands/stopwatch.h"
+#include "trainer/function_clones.h"
 #include "trainer/retrieval/search_index.h"
-
-#if defined(__x86_64__)
-#define MUSTER_CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
-#else
-#define MUSTER_CLONES
-#endif
 
 namespace muster {
 namespace {
@@ -44,7 +39,7 @@ struct BenchSearchArguments {
 using Sixteen = float __attribute__((vector_size(64), aligned(4), may_alias));
 
 // Eight independent sums of vectors: nothing but the reading takes time.
-MUSTER_CLONES float sum_of(const float* values, int64_t count) {
+MUSTER_CLONES("avx512f", "arch=haswell") float sum_of(const float* values, int64_t count) {
   Sixteen sums[8] = {};
   for (int64_t i = 0; i + 128 <= count; i += 128) {
 #pragma GCC unroll 8

@@ -4,17 +4,15 @@
 #include <cmath>
 #include <cstring>
 
+#include "trainer/function_clones.h"
+
 namespace muster {
 namespace {
 
 constexpr int kBlocks = kFillBlock / 4;  // Philox blocks of four words
 
 // Integer arithmetic only: every copy gives the same bits.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define MUSTER_INTEGER_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define MUSTER_INTEGER_CLONES
-#endif
+#define MUSTER_INTEGER_CLONES MUSTER_CLONES("arch=x86-64-v4", "arch=x86-64-v3")
 
 // Philox4x32-10 of kBlocks counters {first + i, purpose, stream}: words[j * kBlocks + i] is word j of block i.
 MUSTER_INTEGER_CLONES

@@ -1,6 +1,7 @@
 #include "trainer/losses/pair_evaluation.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 
@@ -237,6 +238,31 @@ class ScoreRecorder : public TileLoss<T> {
   int64_t columns_;
 };
 
+// Pass 2: fills d_image and returns the gradient of this rank's texts, summed over ranks. Collective.
+template <typename T, typename Engine>
+at::Tensor weigh(Engine& engine, const PairLosses<T>& losses, const at::Tensor& columns, const ColumnRows& column_rows,
+                 const at::Tensor& d_image, Communicator& communicator) {
+  const bool alone = communicator.size() == 1;
+  if constexpr (Engine::kWeighsPairs) {
+    if (all_weigh_few(losses)) {
+      std::vector<WeighedPair> pairs;
+      for (const auto& loss : losses) loss->list_pairs(pairs);
+      if (!alone) return bring_home(engine.weigh_pairs(std::move(pairs), d_image), column_rows, communicator);
+      const at::Tensor d_text = at::empty_like(columns);
+      engine.weigh_pairs(std::move(pairs), d_image, d_text);
+      return d_text;
+    }
+  }
+  TileLosses<T> tiles;
+  for (const auto& loss : losses) tiles.push_back(loss.get());
+  const at::Tensor d_columns = at::empty_like(columns);
+  engine.weigh(tiles, d_image, d_columns);
+  const int64_t own = column_rows.of_rank[static_cast<size_t>(communicator.rank())];
+  const at::Tensor d_text = alone ? d_columns : at::empty({own, columns.size(1)}, columns.options());
+  communicator.reduce_scatter(d_text, d_columns, column_rows.of_rank, "loss.text_gradient").wait();
+  return d_text;
+}
+
 template <typename T, typename Engine>
 PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tensor& columns,
                          const ColumnRows& column_rows, GlobalBatch& global, const PairLosses<T>& losses,
@@ -247,9 +273,8 @@ PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tens
 
   ColumnExchange exchange(losses, batch.columns);
   for (size_t i = 0; i < losses.size(); ++i) losses[i]->begin(batch, exchange.of(i), shape);
-  TileLosses<T> tiles;
-  for (const auto& loss : losses) tiles.push_back(loss.get());
-  TileLosses<T> folding = tiles;
+  TileLosses<T> folding;
+  for (const auto& loss : losses) folding.push_back(loss.get());
   std::optional<ScoreRecorder<T>> recorder;
   if (taught.record.defined()) folding.push_back(&recorder.emplace(taught.record));
   engine.fold(folding);
@@ -267,25 +292,7 @@ PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tens
   result.values = sum_shares(shares, result.finite && taught.finite, communicator);
 
   result.d_image = at::empty(image.sizes(), image.options());
-  if constexpr (Engine::kWeighsPairs) {
-    if (all_weigh_few(losses)) {
-      std::vector<WeighedPair> pairs;
-      for (const auto& loss : losses) loss->list_pairs(pairs);
-      if (communicator.size() == 1) {
-        result.d_text = at::empty(columns.sizes(), image.options());
-        engine.weigh_pairs(std::move(pairs), result.d_image, result.d_text);
-      } else {
-        result.d_text = bring_home(engine.weigh_pairs(std::move(pairs), result.d_image), column_rows, communicator);
-      }
-    }
-  }
-  if (!result.d_text.defined()) {
-    const at::Tensor d_columns = at::empty(columns.sizes(), image.options());
-    engine.weigh(tiles, result.d_image, d_columns);
-    const int64_t own = column_rows.of_rank[static_cast<size_t>(communicator.rank())];
-    result.d_text = communicator.size() == 1 ? d_columns : at::empty({own, columns.size(1)}, image.options());
-    communicator.reduce_scatter(result.d_text, d_columns, column_rows.of_rank, "loss.text_gradient").wait();
-  }
+  result.d_text = weigh(engine, losses, columns, column_rows, result.d_image, communicator);
   const NormGradients norms = norm_gradients(losses, global, communicator);
   engine.rows_backward(0, result.d_image, NormGradients::data(norms.image));
   engine.columns_backward(column_rows.first, result.d_text, NormGradients::data(norms.text));

@@ -5,13 +5,9 @@
 #include <cstdint>
 #include <cstring>
 
-// One copy of the function per instruction set, chosen when the program starts: so the binary needs no -march and
-// runs on any x86-64. The last bits of a sum depend on the copy (lane counts differ), not on the thread count.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define MUSTER_VECTOR_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define MUSTER_VECTOR_CLONES
-#endif
+#include "trainer/function_clones.h"
+
+#define MUSTER_VECTOR_CLONES MUSTER_CLONES("arch=x86-64-v4", "arch=x86-64-v3")
 #define MUSTER_INLINE [[gnu::always_inline]] inline
 
 namespace muster {

@@ -4,11 +4,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "trainer/function_clones.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
-#define MUSTER_CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
-#else
-#define MUSTER_CLONES
 #endif
 
 namespace muster {
@@ -139,7 +138,7 @@ double inverse_norm(const float* row, int64_t width) {
   return std::isfinite(sum) ? 1 / std::max(std::sqrt(sum), 1e-12) : std::nan("");
 }
 
-MUSTER_CLONES void scale_row(const float* row, double scale, int64_t width, float* unit) {
+MUSTER_CLONES("avx512f", "arch=haswell") void scale_row(const float* row, double scale, int64_t width, float* unit) {
   for (int64_t c = 0; c < width; ++c) unit[c] = static_cast<float>(static_cast<double>(row[c]) * scale);
 }
 
@@ -167,8 +166,9 @@ void score_pairs(const float* query, const float* const* rows, int64_t count, in
   }
 }
 
-MUSTER_CLONES void mix_scores(float* a, float* b, int64_t count, float row_a, float row_b, const float* column_a,
-                              const float* column_b) {
+MUSTER_CLONES("avx512f", "arch=haswell")
+void mix_scores(float* a, float* b, int64_t count, float row_a, float row_b, const float* column_a,
+                const float* column_b) {
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
     const float first = a[i], second = b[i];
@@ -177,14 +177,15 @@ MUSTER_CLONES void mix_scores(float* a, float* b, int64_t count, float row_a, fl
   }
 }
 
-MUSTER_CLONES int64_t count_greater(const float* scores, int64_t count, float threshold) {
+MUSTER_CLONES("avx512f", "arch=haswell") int64_t count_greater(const float* scores, int64_t count, float threshold) {
   int32_t greater = 0;
 #pragma omp simd reduction(+ : greater)
   for (int64_t i = 0; i < count; ++i) greater += scores[i] > threshold ? 1 : 0;
   return greater;
 }
 
-MUSTER_CLONES int64_t count_greater_equal(const float* scores, int64_t count, float threshold) {
+MUSTER_CLONES("avx512f", "arch=haswell")
+int64_t count_greater_equal(const float* scores, int64_t count, float threshold) {
   int32_t greater = 0;
 #pragma omp simd reduction(+ : greater)
   for (int64_t i = 0; i < count; ++i) greater += scores[i] >= threshold ? 1 : 0;
@@ -192,8 +193,8 @@ MUSTER_CLONES int64_t count_greater_equal(const float* scores, int64_t count, fl
 }
 
 // Four rows at once hide the latency of each chain.
-MUSTER_CLONES void lane_products(const float* query, const float* const* rows, int64_t count, int64_t width,
-                                 float* scores) {
+MUSTER_CLONES("avx512f", "arch=haswell")
+void lane_products(const float* query, const float* const* rows, int64_t count, int64_t width, float* scores) {
   constexpr int64_t kLanes = 16, kRows = 4;
   for (int64_t first = 0; first < count; first += kRows) {
     const int64_t some = std::min(kRows, count - first);
@@ -238,7 +239,7 @@ float from_ordered(int32_t bits) {
   return value;
 }
 
-MUSTER_CLONES void extremes(const float* scores, int64_t count, float& least, float& most) {
+MUSTER_CLONES("avx512f", "arch=haswell") void extremes(const float* scores, int64_t count, float& least, float& most) {
   float low = least, high = most;
 #pragma omp simd reduction(min : low) reduction(max : high)
   for (int64_t i = 0; i < count; ++i) {
@@ -329,8 +330,9 @@ int64_t find_greater_each(const float* scores, const float* thresholds, int64_t 
   return count == 0 ? 0 : best(scores, thresholds, 1, count, found);
 }
 
-MUSTER_CLONES void count_strip(const float* scores, int64_t score_stride, int64_t queries, const float* thresholds,
-                               int64_t lists, uint32_t* counts) {
+MUSTER_CLONES("avx512f", "arch=haswell")
+void count_strip(const float* scores, int64_t score_stride, int64_t queries, const float* thresholds, int64_t lists,
+                 uint32_t* counts) {
   for (int64_t k = 0; k < lists; ++k, thresholds += kStripColumns, counts += kStripColumns) {
     int32_t sums[kStripColumns] = {};
     for (int64_t q = 0; q < queries; ++q) {
