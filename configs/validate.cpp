@@ -174,7 +174,8 @@ void check_regions(const RunConfig& config, Checks& checks) {
   const std::string& ranking = config.train().evaluation().pair();
   if (!has_sets(config.model())) {
     const AlignmentConfig& alignment = config.objective().alignment();
-    if (alignment.mode() != AlignmentConfig::MRSW || alignment.floor_at_zero()) {
+    if (alignment.mode() != AlignmentConfig::MRSW || alignment.floor_at_zero() ||
+        alignment.gathered_mib() != AlignmentConfig().gathered_mib()) {
       checks.add("objective.alignment is of models with model.regions: leave it out");
     }
     if (ranking != "global") {

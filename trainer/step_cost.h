@@ -9,9 +9,11 @@
 //
 // Traffic: each collective of a step under the name it is called with, as comm/traffic.h counts bytes.
 //   gradients          all-reduce of each bucket (buckets.h)
-//   features           loss.text: all-gather of b d 4 (of words as many rows as they are); loss.pair_cosines: of 8 b
+//   features           loss.text: all-gather of b d 4 (of words at most as many rows as the longest caption has, and if
+//                      they are not gathered so often as there are passes); loss.pair_cosines: of 8 b
 //   feature gradients  loss.text_gradient: reduce-scatter of B d 4; of words in losses that weigh few pairs all-to-all
-//                      of at most that, and of their places; loss.norm_gradient: of 8 B
+//                      of at most that, and of their places; if they are not gathered, loss.text_again: the words
+//                      before; loss.norm_gradient: of 8 B
 //   column statistics  all-reduce of 8 B for each maximum, sum, index and sum of positives that the terms need
 //                      (PairLoss::needs())
 //   matrices of losses loss.whole: all-reduce of 8 for each number that a term of whole matrices sums

@@ -10,6 +10,7 @@
 #include "trainer/encoders/model_cost.h"
 #include "trainer/head_cost.h"
 #include "trainer/head_start.h"
+#include "trainer/losses/global_batch.h"
 #include "trainer/losses/loss_term.h"
 #include "trainer/losses/losses.pb.h"
 #include "trainer/losses/objective.h"
@@ -94,7 +95,8 @@ bool has_tiles(const Objective& objective) {
   });
 }
 
-// Gathered captions, unit rows and cosines of a tile, gradients: all matrices of an evaluation of the losses. On a GPU
+// Gathered captions, unit rows and cosines of a tile, gradients: all matrices of an evaluation of the losses; of words
+// that are too many to gather those of two other ranks, and a rank's gradient. On a GPU
 // with half products the unit rows and the weights once more are half as wide. Of several pairs of features the later
 // ones' captions and the earlier ones' gradients are there as well; here all of them.
 int64_t loss_bytes(const StepJob& job, int rank) {
@@ -103,13 +105,17 @@ int64_t loss_bytes(const StepJob& job, int rank) {
   const int64_t rows = rows_of(job, rank), batch = job.settings.train.global_batch();
   const int64_t tile_rows = std::min(tile.rows, rows), tile_columns = std::min(tile.columns, batch);
   const int64_t gathered = job.world > 1 ? batch + rows : 0;  // captions; their gradient's own rows
+  const int64_t most_rows = split_rows(batch, job.world).front();
   const bool half = job.gpu && job.settings.train.precision() == TrainConfig::BF16;
   int64_t most = 0, sum = 0;
   for (const std::string& pair : pairs_of(job.settings.objective)) {
     const int64_t width = pair_width(job.settings.model, pair);
     const SampleRows of_sample = sample_rows(job, pair);
     if (of_sample.image == 1) most = std::max(most, (half ? kFloat / 2 : kFloat) * width * (tile_rows + tile_columns));
-    sum += kFloat * width * (of_sample.text * (gathered + batch) + of_sample.image * rows);
+    const int64_t words = kFloat * width * of_sample.text;
+    const bool travel = pair == kSetPair && has_sets(job.settings.model) && job.world > 1 &&
+                        !words_are_gathered(batch * words, job.settings.objective.alignment().gathered_mib());
+    sum += words * (travel ? 3 * most_rows + rows : gathered + batch) + kFloat * width * of_sample.image * rows;
   }
   for (const Term& term : job.settings.objective.term()) {
     if (!teacher_of(term).empty()) sum += kFloat * rows * batch;

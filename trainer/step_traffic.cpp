@@ -9,6 +9,7 @@
 #include "trainer/clean_pairs.h"
 #include "trainer/encoders/model_config.h"
 #include "trainer/head_start.h"
+#include "trainer/losses/global_batch.h"
 #include "trainer/losses/loss_term.h"
 #include "trainer/references/reference_bank.h"
 #include "trainer/step_cost.h"
@@ -42,6 +43,11 @@ class CallList {
   void reduce_scatter(StepPart part, const std::string& name, int64_t row_bytes) {
     calls_.push_back({part, name, reduce_scatter_traffic(rows_, row_bytes, rank_)});
   }
+  // Rows of the batch, so often from rank to rank until all have seen them.
+  void around_a_ring(StepPart part, const std::string& name, int64_t row_bytes, int64_t times) {
+    const int64_t sent = times * (batch() - rows_[static_cast<size_t>((rank_ + 1) % size_)]) * row_bytes;
+    calls_.push_back({part, name, {sent, sent, times * (size_ - 1)}});
+  }
   // At most so many bytes handed, and of them to others.
   void all_to_all_at_most(StepPart part, const std::string& name, int64_t handed, int64_t sent) {
     calls_.push_back({part, name, {handed, sent, size_ - 1}, true});
@@ -62,6 +68,7 @@ class CallList {
         merged.push_back(call);
       } else {
         found->traffic += call.traffic;
+        found->is_bound |= call.is_bound;
       }
     }
     return merged;
@@ -95,9 +102,9 @@ void add_gradients(CallList& calls, const StepJob& job) {
   }
 }
 
-// Terms over pairs of an image and a text, on one pair of features.
+// Terms over pairs of an image and a text, on one pair of features. alignment: of sets; else null.
 void add_loss(CallList& calls, const std::vector<PairNeeds>& terms, int64_t width, const SampleRows& of_sample,
-              bool of_sets) {
+              const AlignmentConfig* alignment) {
   PairNeeds sum;
   for (const PairNeeds& needs : terms) {
     sum.maxima += needs.maxima;
@@ -108,8 +115,17 @@ void add_loss(CallList& calls, const std::vector<PairNeeds>& terms, int64_t widt
     sum.norm_gradient |= needs.norm_gradient;
   }
   const int64_t row = of_sample.text * width * static_cast<int64_t>(sizeof(float)), batch = calls.batch();
-  if (of_sets) calls.gather_rows(StepPart::kAgreement, "loss.words", kNumber);
-  calls.gather_rows(StepPart::kFeatures, "loss.text", row);
+  const bool few = std::all_of(terms.begin(), terms.end(), [](const PairNeeds& needs) { return needs.few_pairs; });
+  const bool travel =
+      alignment != nullptr && calls.ranks() > 1 && !words_are_gathered(batch * row, alignment->gathered_mib());
+  if (alignment != nullptr) calls.gather_rows(StepPart::kAgreement, "loss.words", kNumber);
+  if (travel) {
+    const int64_t passes = 1 + (sum.positive_sums > 0 ? 1 : 0) + (few ? 0 : 1);
+    calls.around_a_ring(StepPart::kFeatures, "loss.text", row, passes);
+  } else {
+    calls.gather_rows(StepPart::kFeatures, "loss.text", row);
+  }
+  if (alignment != nullptr && calls.ranks() > 1) calls.last_is_bound();
   if (sum.pair_cosine) calls.gather_rows(StepPart::kFeatures, "loss.pair_cosines", kNumber);
   const std::pair<const char*, int> statistics[] = {{"loss.column_maxima", sum.maxima},
                                                     {"loss.column_sums", sum.sums},
@@ -120,15 +136,17 @@ void add_loss(CallList& calls, const std::vector<PairNeeds>& terms, int64_t widt
   }
   calls.gather_numbers(StepPart::kAgreement, "loss.values", kNumber * (static_cast<int64_t>(terms.size()) + 1));
   const StepPart part = StepPart::kFeatureGradients;
-  const bool few = std::all_of(terms.begin(), terms.end(), [](const PairNeeds& needs) { return needs.few_pairs; });
-  if (!(of_sets && few)) {
+  if (!(alignment != nullptr && few)) {
     calls.reduce_scatter(part, "loss.text_gradient", row);
+    if (alignment != nullptr) calls.last_is_bound();
   } else if (calls.ranks() > 1) {
     // Three captions a sample touch this rank's images on average; all may.
-    const int64_t others = batch - calls.own(), places = of_sample.text * kNumber;
-    calls.gather_numbers(StepPart::kAgreement, "loss.text_gradient_counts", kNumber * calls.ranks());
+    const int64_t own = calls.own(), others = batch - own, peers = calls.ranks() - 1;
+    const int64_t places = of_sample.text * kNumber;
+    calls.gather_numbers(StepPart::kAgreement, "loss.text_counts", kNumber * calls.ranks());
+    calls.all_to_all_at_most(part, "loss.text_places", batch * places, others * places);
+    if (travel) calls.all_to_all_at_most(part, "loss.text_again", (1 + peers) * own * row, peers * own * row);
     calls.all_to_all_at_most(part, "loss.text_gradient", batch * row, others * row);
-    calls.all_to_all_at_most(part, "loss.text_gradient_places", batch * places, others * places);
   }
   if (sum.norm_gradient) calls.reduce_scatter(part, "loss.norm_gradient", kNumber);
 }
@@ -237,7 +255,8 @@ std::vector<StepCall> step_calls(const StepJob& job, int rank) {
   if (selects_tokens(job.settings.model)) add_batch_statistics(calls, job.settings.model);
   for (const PairCalls& pair : pairs) {
     const bool of_sets = pair.name == kSetPair && has_sets(job.settings.model);
-    if (!pair.needs.empty()) add_loss(calls, pair.needs, pair.width, sample_rows(job, pair.name), of_sets);
+    const AlignmentConfig* alignment = of_sets ? &job.settings.objective.alignment() : nullptr;
+    if (!pair.needs.empty()) add_loss(calls, pair.needs, pair.width, sample_rows(job, pair.name), alignment);
     if (pair.summed_numbers > 0) calls.all_reduce(StepPart::kLossSums, "loss.whole", pair.summed_numbers, kNumber);
   }
   if (job.identities > 0) add_references(calls, job);

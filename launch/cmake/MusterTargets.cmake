@@ -62,7 +62,7 @@ function(muster_test folder)
   gtest_discover_tests(${name}_test TEST_PREFIX ${name}. TEST_FILTER "-*Slow*" TEST_LIST ${name}_tests
     DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600 LABELS ${label})
   gtest_discover_tests(${name}_test TEST_PREFIX ${name}. TEST_FILTER "*Slow*" TEST_LIST ${name}_slow_tests
-    DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 1800 LABELS slow)
+    DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 3600 LABELS slow)
 endfunction()
 
 # muster_mpi_test(NAME SOURCE RANKS... LINKS...): a program under mpirun, once for each world size.

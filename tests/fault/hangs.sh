@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# A rank is stopped (SIGSTOP) while it trains (in its forward or in a collective), evaluates and writes a checkpoint. Nobody notices that but the watchdogs of the others:
-# bounds: each time the stopped rank is named, and all ranks are gone within its deadline and 10 s.
+# A rank is stopped (SIGSTOP) while it trains (in its forward or in a collective), evaluates and writes a checkpoint.
+# Nobody notices that but the watchdogs of the others; bounds: each time the stopped rank is named, and all ranks are gone
+# within its deadline and 10 s.
 # shellcheck source=tests/fault/job.sh disable=SC2034,SC2154
 default_count=10
 . "$(dirname "$0")/job.sh"
@@ -10,19 +11,23 @@ make_store 300
 write_config 100000 "evaluation { every: 5 batch: 4 } checkpoint { every: 6 keep_last: 2 }" \
   "comm { timeout_s: $call_s slow_phase_timeout_s: $phase_s }"
 
+# Until a step is written down whose last digit is one of $2, and nothing after it.
+after_step() {
+  while goes_on && ! tail -n 1 "$folder/$1/metrics.jsonl" | grep -q '"kind":"step","step":[0-9]*'"$2,"; do :; done
+}
+
 # The moment when the run is in the phase $2; false if the job ends before.
 wait_for_phase() {
   local first
   first=$(step_of "$1")
   while goes_on && (($(step_of "$1") < first + 4)); do sleep 0.01; done  # the deadlines are those of steps
   case $2 in
-    evaluation)
-      while goes_on && ! tail -n 1 "$folder/$1/metrics.jsonl" | grep -q '"kind":"step","step":[0-9]*[05],'; do :; done
-      ;;
+    evaluation) after_step "$1" '[05]' ;;
     saving) while goes_on && ! compgen -G "$folder/$1/checkpoints/*.partial" >/dev/null; do :; done ;;
     training)
-      below 300
-      sleep "0.$(printf %03d "$chosen")"
+      after_step "$1" 7  # neither evaluates nor saves
+      below 10
+      sleep "0.00$chosen"
       ;;
   esac
   goes_on

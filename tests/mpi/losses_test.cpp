@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "comm/mpi_communicator.h"
-#include "tests/losses/loss_reference.h"
+#include "tests/losses/set_reference.h"
 
 namespace muster {
 namespace {
@@ -49,6 +49,32 @@ TEST_P(MpiLosses, EqualTheWholeBatchWithWeights) {
 
 TEST_P(MpiLosses, GiveTiesToTheLowestIndex) {
   expect_exact(make_ties(21, 9, 3), GetParam(), TileShape{4, 6, 3});
+}
+
+TEST_P(MpiLosses, OfSetsEqualTheWholeBatchGatheredAndTravelling) {
+  const double gate = GetParam() == at::kDouble ? 1e-12 : 2e-5;
+  MpiOptions options;
+  options.checked = true;
+  const std::unique_ptr<Communicator> communicator = make_mpi_communicator(options);
+  for (const int64_t gathered_mib : {512, 0}) {
+    AlignmentConfig alignment;
+    alignment.set_mode(AlignmentConfig::SYMM);
+    alignment.set_gathered_mib(gathered_mib);
+    for (const int64_t size : {2, 33}) {
+      SetBatch batch = make_sets(size, 12, (size + 1) / 2, alignment, static_cast<uint64_t>(size));
+      batch.regions = batch.regions.to(GetParam());
+      batch.words = batch.words.to(GetParam());
+      for (const std::string& text : set_objectives()) {
+        const Answer expected = reference(parse_objective(text), batch);
+        for (const std::vector<int64_t>& rows : ways_to_cut(size, communicator->size())) {
+          const Errors errors =
+              errors_of(parse_objective(text), batch, expected, rows, GetParam(), TileShape{5, 6, 2, 3}, *communicator);
+          EXPECT_LE(errors.value, gate) << text << " B " << size << " rows on rank 0: " << rows[0];
+          EXPECT_LE(errors.gradient, gate) << text << " B " << size << " rows on rank 0: " << rows[0];
+        }
+      }
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, MpiLosses, testing::Values(at::kFloat, at::kDouble),

@@ -14,6 +14,7 @@ class StepCostTest : public StepTest {};
 
 TEST_F(StepCostTest, TrafficIsAsForeseen) {
   for (const auto& [what, settings] : costed_settings(13)) expect_traffic(what, settings, *communicator_);
+  for (const auto& [what, settings] : costed_region_settings(13)) expect_traffic(what, settings, *communicator_);
 }
 
 }  // namespace

@@ -55,6 +55,22 @@ inline RunSettings small_settings(const std::string& objective, int64_t batch) {
   return settings;
 }
 
+// Of regions and words; their losses are on the pair "alignment".
+inline RunSettings region_settings(const std::string& objective, int64_t batch) {
+  RunSettings settings = small_settings(objective, batch);
+  ModelConfig model;
+  model.mutable_regions()->set_width(20);
+  model.mutable_regions()->set_layers(1);
+  model.mutable_regions()->set_hidden(20);
+  model.mutable_regions()->set_joint_layers(1);
+  model.mutable_regions()->set_joint_hidden(12);
+  model.mutable_regions()->set_text_positions(12);
+  *model.mutable_text() = settings.model.text();
+  model.set_joint_width(8);
+  settings.model = resolve_model(model);
+  return settings;
+}
+
 // With a bank and, if `words`, a head that reads it.
 inline RunSettings with_references(RunSettings settings, ReferencesConfig::Placement placement, bool words) {
   settings.references.set_fusion_weight(1);
@@ -117,7 +133,14 @@ class CostedStep {
     const ModelConfig& model = settings_.model;
     const int64_t rows = settings_.train.global_batch();
     Batch batch;
-    batch.images = at::randn({rows, 3, model.image().height_pixels(), model.image().width_pixels()}, generator);
+    if (has_sets(model)) {
+      batch.region_counts = at::randint(1, 6, {rows}, generator, at::kLong);
+      const int64_t regions = batch.region_counts.sum().item<int64_t>();
+      batch.regions = at::rand({regions, model.regions().width()}, generator).to(at::kHalf);
+      batch.boxes = at::rand({regions, kBoxNumbers}, generator);
+    } else {
+      batch.images = at::randn({rows, 3, model.image().height_pixels(), model.image().width_pixels()}, generator);
+    }
     batch.tokens = at::randint(1, 500, {rows, model.text().context()}, generator, at::kLong);
     batch.tokens.narrow(1, kCaptionTokens, model.text().context() - kCaptionTokens).zero_();
     batch.tokens.select(1, 0).fill_(598);
@@ -131,7 +154,17 @@ class CostedStep {
     const Batch whole = whole_batch();
     const Slice slice = slice_of(whole.size(), {communicator_.rank(), communicator_.size()});
     const auto cut = [&](const at::Tensor& tensor) { return tensor.narrow(0, slice.first, slice.count).contiguous(); };
-    return {cut(whole.images), cut(whole.tokens), cut(whole.identity), cut(whole.image_id), cut(whole.position)};
+    Batch part{{}, cut(whole.tokens), cut(whole.identity), cut(whole.image_id), cut(whole.position)};
+    if (whole.images.defined()) {
+      part.images = cut(whole.images);
+      return part;
+    }
+    part.region_counts = cut(whole.region_counts);
+    const int64_t first = whole.region_counts.narrow(0, 0, slice.first).sum().item<int64_t>();
+    const int64_t count = part.region_counts.sum().item<int64_t>();
+    part.regions = whole.regions.narrow(0, first, count);
+    part.boxes = whole.boxes.narrow(0, first, count);
+    return part;
   }
 
   void run() {
@@ -318,6 +351,21 @@ inline std::vector<std::pair<std::string, RunSettings>> costed_settings(int64_t 
     RunSettings fusion = with_references(small_settings(info_nce, batch), placement, false);
     fusion.references.set_guidance_weight(0);
     all.emplace_back(name + ", no guidance", fusion);
+  }
+  return all;
+}
+
+// Steps on sets of regions and words, which are gathered or travel.
+inline std::vector<std::pair<std::string, RunSettings>> costed_region_settings(int64_t batch) {
+  std::vector<std::pair<std::string, RunSettings>> all;
+  for (const std::string& term :
+       {std::string("term { pair: \"alignment\" triplet {} }"),
+        std::string("term { pair: \"alignment\" triplet { negatives: ALL } }"),
+        std::string("term { pair: \"alignment\" nt_xent {} }"),
+        std::string("term { pair: \"alignment\" triplet {} } term { list_net {} } term { triplet {} }")}) {
+    for (const char* gathered : {"", " alignment { gathered_mib: 0 }"}) {
+      all.emplace_back(term + gathered, region_settings(term + gathered, batch));
+    }
   }
   return all;
 }

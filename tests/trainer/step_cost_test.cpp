@@ -21,7 +21,9 @@ namespace {
 TEST(StepCost, TrafficIsAsForeseen) {
   for (const int ranks : {1, 2, 3, 4}) {
     for (const int64_t batch : {13, 8}) {
-      for (const auto& [what, settings] : costed_settings(batch)) {
+      auto all = costed_settings(batch);
+      for (const auto& regions : costed_region_settings(batch)) all.push_back(regions);
+      for (const auto& [what, settings] : all) {
         run_ranks(ranks, [&, &name = what, &run = settings](Communicator& communicator) {
           expect_traffic(name, run, communicator);
         });

@@ -19,19 +19,16 @@ constexpr int64_t kTileRegions = 1152;
 constexpr int64_t kTileWords = 512;
 constexpr int64_t kRowsPerTask = 64;
 
+int64_t largest(const std::vector<int64_t>& sizes) {
+  return sizes.empty() ? 0 : *std::max_element(sizes.begin(), sizes.end());
+}
+
 // How many sets from `first` on have at most `rows` rows together; at least one.
 template <typename T>
 int64_t sets_within(const RowSets<T>& sets, int64_t first, int64_t most_sets, int64_t rows) {
   int64_t last = first + 1;
   while (last < sets.count() && last - first < most_sets && sets.begin(last + 1) - sets.begin(first) <= rows) ++last;
   return last - first;
-}
-
-template <typename T>
-int64_t largest_set(const RowSets<T>& sets) {
-  int64_t largest = 0;
-  for (int64_t i = 0; i < sets.count(); ++i) largest = std::max(largest, sets.size(i));
-  return largest;
 }
 
 }  // namespace
@@ -54,24 +51,22 @@ void RowSets<T>::project(int64_t first, int64_t count, T* y) const {
 }
 
 template <typename T>
-AlignmentEngine<T>::AlignmentEngine(const at::Tensor& rows, const at::Tensor& columns, const SetSizes& sizes,
-                                    const Alignment& alignment, const TileShape& shape)
+AlignmentEngine<T>::AlignmentEngine(const at::Tensor& rows, const SetSizes& sizes, const Alignment& alignment,
+                                    const TileShape& shape)
     : rows_(rows),
-      columns_(columns),
-      width_(columns.size(1)),
+      width_(rows.size(1)),
       alignment_(alignment),
       shape_(shape),
       images_(rows.const_data_ptr<T>(), width_, sizes.image),
-      captions_(columns.const_data_ptr<T>(), width_, sizes.text),
-      longest_caption_(largest_set(captions_)) {
+      longest_caption_(largest(sizes.text)) {
   for (const int64_t regions : sizes.image) {
     if (regions < 1) throw std::logic_error("AlignmentEngine: an image without regions");
   }
-  const int64_t regions = std::min(images_.begin(images_.count()), std::max(kTileRegions, largest_set(images_)));
-  const int64_t words = std::min(captions_.begin(captions_.count()), std::max(kTileWords, longest_caption_));
+  const int64_t regions = std::min(images_.begin(images_.count()), std::max(kTileRegions, largest(sizes.image)));
+  const int64_t words = std::min(begins_of(sizes.text).back(), std::max(kTileWords, longest_caption_));
   product_buffer_ = at::empty({regions * words}, rows.options());
-  const auto pairs =
-      static_cast<size_t>(std::min(shape.rows, images_.count()) * std::min(shape.columns, captions_.count()));
+  const auto captions = static_cast<int64_t>(sizes.text.size());
+  const auto pairs = static_cast<size_t>(std::min(shape.rows, images_.count()) * std::min(shape.columns, captions));
   scores_.resize(pairs);
   weights_.resize(pairs);
   scratch_.resize(static_cast<size_t>(at::get_num_threads()));
@@ -79,14 +74,23 @@ AlignmentEngine<T>::AlignmentEngine(const at::Tensor& rows, const at::Tensor& co
     scratch.best.resize(static_cast<size_t>(words));
     scratch.region.resize(static_cast<size_t>(words));
     scratch.scaled.resize(static_cast<size_t>(words));
-    scratch.gradient.resize(static_cast<size_t>(largest_set(images_) * words));
+    scratch.gradient.resize(static_cast<size_t>(largest(sizes.image) * words));
   }
 }
 
 template <typename T>
+void AlignmentEngine<T>::take_columns(const at::Tensor& words, const std::vector<int64_t>& sizes, int64_t first) {
+  columns_ = words;
+  captions_.emplace(words.const_data_ptr<T>(), width_, sizes);
+  first_column_ = first;
+  columns_finite_ &= captions_->all_finite();
+  tile_is_current_ = false;
+}
+
+template <typename T>
 void AlignmentEngine<T>::for_each_tile(const std::function<void(const Tile&)>& visit) {
-  for (int64_t caption = 0; caption < captions_.count();) {
-    const int64_t captions = sets_within(captions_, caption, shape_.columns, kTileWords);
+  for (int64_t caption = 0; caption < captions_->count();) {
+    const int64_t captions = sets_within(*captions_, caption, shape_.columns, kTileWords);
     for (int64_t image = 0; image < images_.count();) {
       const int64_t images = sets_within(images_, image, shape_.rows, kTileRegions);
       visit({image, images, caption, captions});
@@ -104,8 +108,8 @@ at::Tensor AlignmentEngine<T>::regions_of(const Tile& tile) const {
 
 template <typename T>
 at::Tensor AlignmentEngine<T>::words_of(const Tile& tile) const {
-  const int64_t first = captions_.begin(tile.first_caption);
-  return columns_.narrow(0, first, captions_.begin(tile.first_caption + tile.captions) - first);
+  const int64_t first = captions_->begin(tile.first_caption);
+  return columns_.narrow(0, first, captions_->begin(tile.first_caption + tile.captions) - first);
 }
 
 template <typename T>
@@ -121,23 +125,23 @@ void AlignmentEngine<T>::multiply_tile(const Tile& tile) const {
 
 template <typename T>
 bool AlignmentEngine<T>::floored(int64_t caption) const {
-  return alignment_.floor_at_zero && captions_.size(caption) < longest_caption_;
+  return alignment_.floor_at_zero && captions_->size(caption) < longest_caption_;
 }
 
 template <typename T>
 void AlignmentEngine<T>::score(const T* a, int64_t image, int64_t first_caption, int64_t captions, Scratch& scratch,
                                T* scores) const {
-  const int64_t first_word = captions_.begin(first_caption);
-  const int64_t words = captions_.begin(first_caption + captions) - first_word;
+  const int64_t first_word = captions_->begin(first_caption);
+  const int64_t words = captions_->begin(first_caption + captions) - first_word;
   const T* region_scale = images_.scales() + images_.begin(image);
-  const T* word_scale = captions_.scales() + first_word;
+  const T* word_scale = captions_->scales() + first_word;
   std::fill_n(scores, captions, T{0});
   if (words == 0) return;
   if (alignment_.over_regions) {
     best_regions(a, images_.size(image), words, region_scale, scratch.best.data());
     multiply(scratch.best.data(), words, word_scale, scratch.scaled.data());
     for (int64_t c = 0; c < captions; ++c) {
-      const int64_t begin = captions_.begin(first_caption + c) - first_word, size = captions_.size(first_caption + c);
+      const int64_t begin = captions_->begin(first_caption + c) - first_word, size = captions_->size(first_caption + c);
       T sum = 0;
       for (int64_t w = begin; w < begin + size; ++w) sum += scratch.scaled[static_cast<size_t>(w)];
       scores[c] = alignment_.mean_over_words && size > 0 ? sum / static_cast<T>(size) : sum;
@@ -147,7 +151,7 @@ void AlignmentEngine<T>::score(const T* a, int64_t image, int64_t first_caption,
   for (int64_t r = 0; r < images_.size(image); ++r) {
     multiply(a + r * words, words, word_scale, scratch.scaled.data());
     for (int64_t c = 0; c < captions; ++c) {
-      const int64_t begin = captions_.begin(first_caption + c) - first_word, size = captions_.size(first_caption + c);
+      const int64_t begin = captions_->begin(first_caption + c) - first_word, size = captions_->size(first_caption + c);
       if (size == 0) continue;
       T best = scratch.scaled[static_cast<size_t>(begin)];
       for (int64_t w = begin + 1; w < begin + size; ++w) best = std::max(best, scratch.scaled[static_cast<size_t>(w)]);
@@ -161,17 +165,17 @@ template <typename T>
 void AlignmentEngine<T>::place(T* a, int64_t image, int64_t first_caption, int64_t captions, const T* weights,
                                Scratch& scratch) const {
   const int64_t regions = images_.size(image);
-  const int64_t first_word = captions_.begin(first_caption);
-  const int64_t words = captions_.begin(first_caption + captions) - first_word;
+  const int64_t first_word = captions_->begin(first_caption);
+  const int64_t words = captions_->begin(first_caption + captions) - first_word;
   if (words == 0) return;
   const T* region_scale = images_.scales() + images_.begin(image);
-  const T* word_scale = captions_.scales() + first_word;
+  const T* word_scale = captions_->scales() + first_word;
   T* gradient = scratch.gradient.data();
   std::fill_n(gradient, regions * words, T{0});
   if (alignment_.over_regions) {
     best_regions(a, regions, words, region_scale, scratch.best.data(), scratch.region.data());
     for (int64_t c = 0; c < captions; ++c) {
-      const int64_t begin = captions_.begin(first_caption + c) - first_word, size = captions_.size(first_caption + c);
+      const int64_t begin = captions_->begin(first_caption + c) - first_word, size = captions_->size(first_caption + c);
       const T weight = alignment_.mean_over_words && size > 0 ? weights[c] / static_cast<T>(size) : weights[c];
       if (weight == 0) continue;
       for (int64_t w = begin; w < begin + size; ++w) {
@@ -183,7 +187,7 @@ void AlignmentEngine<T>::place(T* a, int64_t image, int64_t first_caption, int64
   for (int64_t r = 0; alignment_.over_words && r < regions; ++r) {
     multiply(a + r * words, words, word_scale, scratch.scaled.data());
     for (int64_t c = 0; c < captions; ++c) {
-      const int64_t begin = captions_.begin(first_caption + c) - first_word, size = captions_.size(first_caption + c);
+      const int64_t begin = captions_->begin(first_caption + c) - first_word, size = captions_->size(first_caption + c);
       if (size == 0 || weights[c] == 0) continue;
       const T* scaled = scratch.scaled.data() + begin;
       const T* best = std::max_element(scaled, scaled + size);
@@ -219,7 +223,7 @@ int64_t AlignmentEngine<T>::in_blocks(const Tile& tile, int64_t rows,
     for (int64_t index = begin; index < end; ++index) {
       const int64_t row = index * rows;
       visit({scores_.data() + row * tile.captions, std::min(rows, tile.images - row), tile.captions,
-             tile.first_image + row, tile.first_caption, index});
+             tile.first_image + row, first_column_ + tile.first_caption, index});
     }
   });
   return blocks;
@@ -235,7 +239,7 @@ void AlignmentEngine<T>::fold(const TileLosses<T>& losses) {
     const int64_t blocks = in_blocks(tile, shape_.block_rows, [&](const Block<T>& block) {
       for (TileLoss<T>* loss : losses) loss->fold(block);
     });
-    for (TileLoss<T>* loss : losses) loss->merge(tile.first_caption, 0, tile.captions, blocks);
+    for (TileLoss<T>* loss : losses) loss->merge(first_column_ + tile.first_caption, 0, tile.captions, blocks);
   });
   tile_is_current_ = tiles == 1;
 }
@@ -243,7 +247,6 @@ void AlignmentEngine<T>::fold(const TileLosses<T>& losses) {
 template <typename T>
 void AlignmentEngine<T>::weigh(const TileLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns) {
   if (images_.count() == 0) d_columns.zero_();
-  if (captions_.begin(captions_.count()) == 0) d_rows.zero_();
   for_each_tile([&](const Tile& tile) {
     score_tile(tile);
     std::fill_n(weights_.begin(), tile.images * tile.captions, T{0});
@@ -251,11 +254,11 @@ void AlignmentEngine<T>::weigh(const TileLosses<T>& losses, const at::Tensor& d_
       T* weights = weights_.data() + (block.first_row - tile.first_image) * tile.captions;
       for (TileLoss<T>* loss : losses) loss->weigh(block, weights);
     });
-    for (TileLoss<T>* loss : losses) loss->merge_weights(tile.first_caption, 0, tile.captions, blocks);
+    for (TileLoss<T>* loss : losses) loss->merge_weights(first_column_ + tile.first_caption, 0, tile.captions, blocks);
 
     T* products = product_buffer_.template data_ptr<T>();
     const at::Tensor regions = regions_of(tile), words = words_of(tile), placed = products_of(tile);
-    const int64_t first_region = images_.begin(tile.first_image), first_word = captions_.begin(tile.first_caption);
+    const int64_t first_region = images_.begin(tile.first_image), first_word = captions_->begin(tile.first_caption);
     in_parallel(tile.images, 1, [&](int64_t begin, int64_t end) {
       Scratch& scratch = scratch_[static_cast<size_t>(at::get_thread_num())];
       for (int64_t i = begin; i < end; ++i) {
@@ -264,7 +267,7 @@ void AlignmentEngine<T>::weigh(const TileLosses<T>& losses, const at::Tensor& d_
               tile.captions, weights_.data() + i * tile.captions, scratch);
       }
     });
-    product(d_rows.narrow(0, first_region, regions.size(0)), placed, words, tile.first_caption > 0);
+    product(d_rows.narrow(0, first_region, regions.size(0)), placed, words, true);
     product(d_columns.narrow(0, first_word, words.size(0)), placed.t(), regions, tile.first_image > 0);
   });
   tile_is_current_ = false;
@@ -272,9 +275,10 @@ void AlignmentEngine<T>::weigh(const TileLosses<T>& losses, const at::Tensor& d_
 
 template <typename T>
 std::vector<typename AlignmentEngine<T>::Match> AlignmentEngine<T>::matches_of(const WeighedPair& pair) const {
-  const int64_t regions = images_.size(pair.row), words = captions_.size(pair.column);
+  const int64_t caption = pair.column - first_column_;
+  const int64_t regions = images_.size(pair.row), words = captions_->size(caption);
   if (words == 0) return {};
-  const int64_t first_region = images_.begin(pair.row), first_word = captions_.begin(pair.column);
+  const int64_t first_region = images_.begin(pair.row), first_word = captions_->begin(caption);
   const at::Tensor products = at::mm(rows_.narrow(0, first_region, regions), columns_.narrow(0, first_word, words).t());
   Scratch scratch;
   scratch.best.resize(static_cast<size_t>(words));
@@ -282,7 +286,7 @@ std::vector<typename AlignmentEngine<T>::Match> AlignmentEngine<T>::matches_of(c
   scratch.scaled.resize(static_cast<size_t>(words));
   scratch.gradient.resize(static_cast<size_t>(regions * words));
   const T weight = static_cast<T>(pair.weight);
-  place(products.template data_ptr<T>(), pair.row, pair.column, 1, &weight, scratch);
+  place(products.template data_ptr<T>(), pair.row, caption, 1, &weight, scratch);
   std::vector<Match> matches;
   for (int64_t r = 0; r < regions; ++r) {
     for (int64_t w = 0; w < words; ++w) {
@@ -342,7 +346,6 @@ SomeRows AlignmentEngine<T>::weigh_pairs(std::vector<WeighedPair> pairs, const a
 
 template <typename T>
 void AlignmentEngine<T>::add_to_regions(std::vector<Match> matches, const at::Tensor& d_rows) const {
-  d_rows.zero_();
   const std::vector<size_t> of_region = group(matches, &Match::region);
   add_matches(matches, of_region, &Match::word, columns_, d_rows,
               [](const Match& match, int64_t) { return match.region; });
@@ -384,7 +387,7 @@ void AlignmentEngine<T>::rows_backward(int64_t first, const at::Tensor& gradient
 template <typename T>
 void AlignmentEngine<T>::columns_backward(int64_t first, const at::Tensor& gradient,
                                           const double* /*norm_gradient*/) const {
-  captions_.project(first, gradient.size(0), gradient.template data_ptr<T>());
+  captions_->project(first, gradient.size(0), gradient.template data_ptr<T>());
 }
 
 template <typename T>
@@ -395,9 +398,9 @@ std::vector<double> AlignmentEngine<T>::pair_cosines(const std::vector<std::pair
     scratch.best.resize(static_cast<size_t>(longest_caption_));
     scratch.scaled.resize(static_cast<size_t>(longest_caption_));
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
-      const auto [image, caption] = pairs[i];
+      const int64_t image = pairs[i].first, caption = pairs[i].second - first_column_;
       const at::Tensor products = at::mm(rows_.narrow(0, images_.begin(image), images_.size(image)),
-                                         columns_.narrow(0, captions_.begin(caption), captions_.size(caption)).t());
+                                         columns_.narrow(0, captions_->begin(caption), captions_->size(caption)).t());
       T score_of_pair = 0;
       score(products.template const_data_ptr<T>(), image, caption, 1, scratch, &score_of_pair);
       scores[i] = static_cast<double>(score_of_pair);

@@ -2,6 +2,8 @@
 // cosines of all their regions and words (alignment.h). A tile of products of regions and words, its scores and their
 // weights are all the memory it takes (3 MiB in float); nothing of size images x words exists.
 //
+// The captions need not all be there at once: a pass is over those at hand, of one rank or of all.
+//
 // Pass 2 has two ways. Of losses that weigh few pairs (hardest negatives: at most 3 a sample) only those pairs'
 // products are made again, and only the words that they touch have gradients; else all tiles are, and gradients are two
 // more products of the same size: the weights, put where the best regions and words are, times words and regions. Which
@@ -12,6 +14,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -45,7 +48,7 @@ class RowSets {
   std::vector<T> scale_;
 };
 
-// Some rows of a gradient; the others are zero.
+// Some rows of a matrix, such as those of a gradient that are not zero.
 struct SomeRows {
   std::vector<int64_t> index;  // ascending
   at::Tensor rows;             // [index.size(), width]
@@ -57,12 +60,16 @@ class AlignmentEngine {
   static constexpr bool kRowsHaveLengths = false;
   static constexpr bool kWeighsPairs = true;
 
-  // rows: regions [sum of sizes.image, d] of this rank's images; columns: words [sum of sizes.text, d] of all ranks'
-  // captions; raw, contiguous, of type T, on the CPU.
-  AlignmentEngine(const at::Tensor& rows, const at::Tensor& columns, const SetSizes& sizes, const Alignment& alignment,
-                  const TileShape& shape);
+  // rows: regions [sum of sizes.image, d] of this rank's images, raw, contiguous, of type T, on the CPU; sizes.text: of
+  // all captions.
+  AlignmentEngine(const at::Tensor& rows, const SetSizes& sizes, const Alignment& alignment, const TileShape& shape);
 
-  // As TileEngine's, of rows and columns that are images and captions; gradients are of regions and words.
+  // From now on the columns are these captions', column `first` and the following of the global batch: words [sum of
+  // sizes, d], like the rows. To be called before the rest.
+  void take_columns(const at::Tensor& words, const std::vector<int64_t>& sizes, int64_t first);
+
+  // As TileEngine's, of rows and columns that are images and captions; gradients are of regions and words. What
+  // d_rows holds is added to.
   void fold(const TileLosses<T>& losses);
   void weigh(const TileLosses<T>& losses, const at::Tensor& d_rows, const at::Tensor& d_columns);
   // The same of these pairs alone, which may stand there in parts and in any order; and with the columns' gradient in
@@ -73,10 +80,11 @@ class AlignmentEngine {
   void rows_backward(int64_t first, const at::Tensor& gradient, const double* norm_gradient) const;
   void columns_backward(int64_t first, const at::Tensor& gradient, const double* norm_gradient) const;
   std::vector<double> pair_cosines(const std::vector<std::pair<int64_t, int64_t>>& pairs) const;
-  bool all_finite() const { return images_.all_finite() && captions_.all_finite(); }
+  // The rows, and all columns that there were.
+  bool all_finite() const { return images_.all_finite() && columns_finite_; }
 
  private:
-  // Images and captions from first_* on whose products fit the buffer.
+  // Images and captions from first_* on whose products fit the buffer; the first caption at hand is 0.
   struct Tile {
     int64_t first_image;
     int64_t images;
@@ -121,13 +129,15 @@ class AlignmentEngine {
                    const at::Tensor& source, const at::Tensor& sums, const Place& place) const;
 
   at::Tensor rows_;
-  at::Tensor columns_;
   int64_t width_;
   Alignment alignment_;
   TileShape shape_;
   RowSets<T> images_;
-  RowSets<T> captions_;
-  int64_t longest_caption_ = 0;
+  int64_t longest_caption_;  // of all
+  at::Tensor columns_;       // those at hand
+  std::optional<RowSets<T>> captions_;
+  int64_t first_column_ = 0;
+  bool columns_finite_ = true;
   at::Tensor product_buffer_;
   std::vector<T> scores_;         // of the tile, [images, captions]
   std::vector<T> weights_;        // the same

@@ -138,22 +138,32 @@ std::vector<double> sum_shares(const std::vector<double>& shares, bool finite, C
   return values;
 }
 
-GatheringTexts start_texts(const FeaturePair& pair, const std::vector<int64_t>& rows, Communicator& communicator) {
+ColumnRows rows_of_sets(const std::vector<int64_t>& rows, const std::vector<int64_t>& sizes, int rank) {
+  ColumnRows columns;
+  auto size = sizes.begin();
+  for (const int64_t sets : rows) {
+    columns.of_rank.push_back(std::accumulate(size, size + sets, int64_t{0}));
+    size += sets;
+  }
+  columns.first = std::accumulate(columns.of_rank.begin(), columns.of_rank.begin() + rank, int64_t{0});
+  return columns;
+}
+
+GatheringTexts start_texts(const FeaturePair& pair, const std::vector<int64_t>& rows, int64_t gathered_mib,
+                           Communicator& communicator) {
   const at::Tensor text = pair.text.contiguous();
-  if (!pair.sets) return {GatheringRows(text, rows, communicator, "loss.text"), {}};
+  if (!pair.sets) return {GatheringRows(text, rows, communicator, "loss.text"), true, {}};
   const std::vector<int64_t>& own = pair.sets->text;
   const at::Tensor mine = at::empty({static_cast<int64_t>(own.size())}, at::kLong);
   std::copy(own.begin(), own.end(), mine.data_ptr<int64_t>());
   const at::Tensor all = gather_rows(mine, rows, communicator, "loss.words");
   GatheringTexts gathering;
   gathering.sizes.assign(all.const_data_ptr<int64_t>(), all.const_data_ptr<int64_t>() + all.size(0));
-  std::vector<int64_t> words;
-  auto size = gathering.sizes.begin();
-  for (const int64_t captions : rows) {
-    words.push_back(std::accumulate(size, size + captions, int64_t{0}));
-    size += captions;
-  }
-  gathering.rows = GatheringRows(text, words, communicator, "loss.text");
+  const std::vector<int64_t> words = rows_of_sets(rows, gathering.sizes, communicator.rank()).of_rank;
+  const int64_t count = std::accumulate(words.begin(), words.end(), int64_t{0});
+  const int64_t bytes = count * text.size(1) * text.element_size();
+  gathering.gathered = communicator.size() == 1 || words_are_gathered(bytes, gathered_mib);
+  gathering.rows = gathering.gathered ? GatheringRows(text, words, communicator, "loss.text") : GatheringRows(text);
   return gathering;
 }
 

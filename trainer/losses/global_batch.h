@@ -10,6 +10,7 @@
 
 #include "comm/communicator.h"
 #include "trainer/features.h"
+#include "trainer/losses/column_rows.h"
 #include "trainer/losses/pair_loss.h"
 
 namespace muster {
@@ -18,6 +19,8 @@ namespace muster {
 class GatheringRows {
  public:
   GatheringRows() = default;
+  // Rows that are all there are.
+  explicit GatheringRows(const at::Tensor& all) : all_(all) {}
   // Collective. `local` is contiguous and stays as it is until wait() returns.
   GatheringRows(const at::Tensor& local, const std::vector<int64_t>& rows, Communicator& communicator,
                 const std::string& name);
@@ -48,12 +51,23 @@ struct GlobalBatch {
 
 // Texts of one pair of features on their way; of sets, the number of rows of each caption of the global batch.
 struct GatheringTexts {
-  GatheringRows rows;
+  GatheringRows rows;  // where they are too many to gather, this rank's own
+  bool gathered = true;
   std::vector<int64_t> sizes;
 };
 
-// Starts them; of sets, waits for the sizes. `rows`: of each rank. Collective.
-GatheringTexts start_texts(const FeaturePair& pair, const std::vector<int64_t>& rows, Communicator& communicator);
+// Starts them; of sets, waits for the sizes, and starts nothing if all words take more than gathered_mib. `rows`: of
+// each rank. Collective.
+GatheringTexts start_texts(const FeaturePair& pair, const std::vector<int64_t>& rows, int64_t gathered_mib,
+                           Communicator& communicator);
+
+// Whether words of so many bytes, of the global batch, are.
+inline bool words_are_gathered(int64_t bytes, int64_t gathered_mib) {
+  return (bytes + (1 << 20) - 1) >> 20 <= gathered_mib;
+}
+
+// Rows of sets, of which `rows` are each rank's, as columns.
+ColumnRows rows_of_sets(const std::vector<int64_t>& rows, const std::vector<int64_t>& sizes, int rank);
 
 // A batch whose ranks know how many rows each has, and whose identities and weights are on their way; with `texts`, the
 // rows of features that are (LossObjective::begin()), one for each pair of features with terms over pairs.

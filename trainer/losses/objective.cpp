@@ -96,7 +96,8 @@ class LossObjective::Impl {
     GatheringBatch gathering = start_batch(labels, widths, communicator);
     for (const PairTerms& terms : by_pair) {
       if (!terms.has_scores()) continue;
-      gathering.texts.push_back(start_texts(texts.pairs[terms.pair], gathering.rows, communicator));
+      const int64_t gathered_mib = config_.alignment().gathered_mib();
+      gathering.texts.push_back(start_texts(texts.pairs[terms.pair], gathering.rows, gathered_mib, communicator));
     }
     return gathering;
   }
@@ -271,8 +272,9 @@ class LossObjective::Impl {
     if (losses.empty() && !taught.record.defined()) return;
     const PairResult pairs =
         features.sets
-            ? evaluate_sets<T>(image, columns, {features.sets->image, texts.sizes}, make_alignment(config_.alignment()),
-                               global, losses, weights, taught, shape_, communicator)
+            ? evaluate_sets<T>(image, {columns, texts.gathered}, {features.sets->image, texts.sizes},
+                               make_alignment(config_.alignment()), global, losses, weights, taught, shape_,
+                               communicator)
             : evaluate_pairs<T>(image, columns, global, losses, weights, taught, shape_, device_, communicator);
     if (taught.record.defined()) lessons[features.name] = {taught.record, pairs.finite};
     result.gradient.pairs[pair.pair].image = pairs.d_image;

@@ -27,6 +27,7 @@ void check_scale(const LogitScale& scale, Checks& checks) {
 }
 
 void check_alignment(const AlignmentConfig& config, Checks& checks) {
+  checks.at_least<int64_t>(0, "objective.alignment.gathered_mib", config.gathered_mib());
   const bool over_words = config.mode() == AlignmentConfig::MWSR || config.mode() == AlignmentConfig::SYMM;
   if (!config.floor_at_zero() || over_words) return;
   checks.add(fmt::format(

@@ -6,6 +6,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -14,6 +15,7 @@
 #include <utility>
 
 #include "trainer/losses/alignment_engine.h"
+#include "trainer/losses/column_rows.h"
 #include "trainer/losses/device_engine.h"
 #include "trainer/losses/tile_engine.h"
 
@@ -89,55 +91,126 @@ bool any_needs(const PairLosses<T>& losses, bool PairNeeds::*what) {
   return std::any_of(losses.begin(), losses.end(), [&](const auto& loss) { return loss->needs().*what; });
 }
 
-// Rows of the gradient of `columns`: of each rank, and where this rank's begin.
-struct ColumnRows {
-  std::vector<int64_t> of_rank;
-  int64_t first = 0;
+// Columns that an engine has at hand.
+struct ColumnBlock {
+  int64_t first = 0;  // of the global batch's
+  int64_t count = 0;
+  at::Tensor rows;  // of them; of sets, words
+};
+
+// All columns at once.
+template <typename Engine>
+class GatheredColumns {
+ public:
+  GatheredColumns(const Engine& engine, const at::Tensor& rows, const ColumnRows& column_rows, int64_t count,
+                  Communicator& communicator)
+      : engine_(engine), column_rows_(column_rows), all_{0, count, rows}, communicator_(communicator) {}
+
+  // Has this rank's own at hand; where their rows begin there.
+  int64_t go_home() const { return column_rows_.first; }
+
+  // For each block, while it is at hand. Collective.
+  void pass(const std::function<void(const ColumnBlock&)>& visit) const { visit(all_); }
+
+  // The same; gradient(block) is this rank's part of the block's gradient, the result the sum over ranks for this
+  // rank's own rows. Collective.
+  at::Tensor sum_gradient(const std::function<at::Tensor(const ColumnBlock&)>& gradient) const {
+    const at::Tensor part = gradient(all_);
+    const int64_t own = column_rows_.of_rank[static_cast<size_t>(communicator_.rank())];
+    const at::Tensor sum = communicator_.size() == 1 ? part : at::empty({own, part.size(1)}, part.options());
+    communicator_.reduce_scatter(sum, part, column_rows_.of_rank, "loss.text_gradient").wait();
+    return sum;
+  }
+
+  // The same gradient where few pairs have a weight; adds to d_image. Collective.
+  at::Tensor weigh_pairs(std::vector<WeighedPair> pairs, const at::Tensor& d_image) const {
+    if (communicator_.size() == 1) {
+      const at::Tensor d_text = at::empty_like(all_.rows);
+      engine_.weigh_pairs(std::move(pairs), d_image, d_text);
+      return d_text;
+    }
+    const SomeRows touched = engine_.weigh_pairs(std::move(pairs), d_image);
+    return ColumnRoute(touched.index, column_rows_, communicator_).bring_home(touched.rows);
+  }
+
+ private:
+  const Engine& engine_;
+  ColumnRows column_rows_;
+  ColumnBlock all_;
+  Communicator& communicator_;
+};
+
+// Captions' words, one rank's at a time.
+template <typename T>
+class TravellingColumns {
+ public:
+  // words: this rank's; sizes: of all captions.
+  TravellingColumns(AlignmentEngine<T>& engine, const at::Tensor& words, const ColumnRows& column_rows,
+                    const std::vector<int64_t>& captions_of_rank, const std::vector<int64_t>& sizes,
+                    Communicator& communicator)
+      : engine_(engine),
+        words_(words),
+        column_rows_(column_rows),
+        begin_(begins_of(captions_of_rank)),
+        sizes_(sizes),
+        communicator_(communicator),
+        ring_(words, column_rows, communicator) {}
+
+  int64_t go_home() const {
+    take(static_cast<size_t>(communicator_.rank()), words_);
+    return 0;
+  }
+
+  void pass(const std::function<void(const ColumnBlock&)>& visit) const {
+    ring_.pass([&](size_t rank, const at::Tensor& rows) { visit(take(rank, rows)); });
+  }
+
+  at::Tensor sum_gradient(const std::function<at::Tensor(const ColumnBlock&)>& gradient) const {
+    return ring_.sum_gradient([&](size_t rank, const at::Tensor& rows) { return gradient(take(rank, rows)); });
+  }
+
+  // Only the words of those pairs come here again.
+  at::Tensor weigh_pairs(std::vector<WeighedPair> pairs, const at::Tensor& d_image) const {
+    std::vector<int64_t> captions;
+    for (const WeighedPair& pair : pairs) captions.push_back(pair.column);
+    std::sort(captions.begin(), captions.end());
+    captions.erase(std::unique(captions.begin(), captions.end()), captions.end());
+    const std::vector<int64_t> begins = begins_of(sizes_);
+    std::vector<int64_t> sizes, index;
+    for (const int64_t caption : captions) {
+      sizes.push_back(sizes_[static_cast<size_t>(caption)]);
+      for (int64_t i = 0; i < sizes.back(); ++i) index.push_back(begins[static_cast<size_t>(caption)] + i);
+    }
+    for (WeighedPair& pair : pairs) {
+      pair.column = std::lower_bound(captions.begin(), captions.end(), pair.column) - captions.begin();
+    }
+    const ColumnRoute route(index, column_rows_, communicator_);
+    const at::Tensor words = route.fetch(words_);
+    engine_.take_columns(words, sizes, 0);
+    const at::Tensor d_words = at::empty_like(words);
+    engine_.weigh_pairs(std::move(pairs), d_image, d_words);
+    return route.bring_home(d_words);
+  }
+
+ private:
+  ColumnBlock take(size_t rank, const at::Tensor& rows) const {
+    engine_.take_columns(rows, {sizes_.begin() + begin_[rank], sizes_.begin() + begin_[rank + 1]}, begin_[rank]);
+    return {begin_[rank], begin_[rank + 1] - begin_[rank], rows};
+  }
+
+  AlignmentEngine<T>& engine_;
+  at::Tensor words_;
+  ColumnRows column_rows_;
+  std::vector<int64_t> begin_;  // of each rank's captions
+  const std::vector<int64_t>& sizes_;
+  Communicator& communicator_;
+  ColumnRing ring_;
 };
 
 // The same on every rank, whatever its rows are.
 template <typename T>
 bool all_weigh_few(const PairLosses<T>& losses) {
   return std::all_of(losses.begin(), losses.end(), [](const auto& loss) { return loss->needs().few_pairs; });
-}
-
-// The sum over ranks of a gradient of which each has a few rows: this rank's rows of it, added up in the ranks' order.
-// Collective.
-at::Tensor bring_home(const SomeRows& some, const ColumnRows& column_rows, Communicator& communicator) {
-  const auto ranks = static_cast<int64_t>(column_rows.of_rank.size());
-  const at::Tensor counts = at::zeros({1, ranks}, at::kLong), index = at::empty({some.rows.size(0)}, at::kLong);
-  std::vector<int64_t> sent;
-  auto next = some.index.begin();
-  int64_t first = 0;
-  for (const int64_t rows : column_rows.of_rank) {
-    const auto begin = next;
-    next = std::lower_bound(begin, some.index.end(), first + rows);
-    std::transform(begin, next, index.data_ptr<int64_t>() + (begin - some.index.begin()),
-                   [&](int64_t row) { return row - first; });
-    counts.data_ptr<int64_t>()[sent.size()] = next - begin;
-    sent.push_back(next - begin);
-    first += rows;
-  }
-  const std::vector<int64_t> one(column_rows.of_rank.size(), 1);
-  const at::Tensor all = gather_rows(counts, one, communicator, "loss.text_gradient_counts");
-  std::vector<int64_t> received;
-  for (int64_t rank = 0; rank < ranks; ++rank) {
-    received.push_back(all.const_data_ptr<int64_t>()[rank * ranks + communicator.rank()]);
-  }
-  const int64_t count = std::accumulate(received.begin(), received.end(), int64_t{0});
-  const at::Tensor places = at::empty({count}, at::kLong);
-  const at::Tensor rows = at::empty({count, some.rows.size(1)}, some.rows.options());
-  Work sending = communicator.all_to_all(rows, some.rows, sent, received, "loss.text_gradient");
-  communicator.all_to_all(places, index, sent, received, "loss.text_gradient_places").wait();
-  sending.wait();
-  const int64_t own = column_rows.of_rank[static_cast<size_t>(communicator.rank())];
-  const at::Tensor home = at::zeros({own, some.rows.size(1)}, some.rows.options());
-  int64_t begin = 0;
-  for (const int64_t of_rank : received) {  // each has a row once
-    home.index_add_(0, places.narrow(0, begin, of_rank), rows.narrow(0, begin, of_rank));
-    begin += of_rank;
-  }
-  return home;
 }
 
 // Sets the batch's numbers that belong to these features.
@@ -167,12 +240,13 @@ void describe_features(const Engine& engine, const PairLosses<T>& losses, Global
 // Some pairs at a time: where all are of one identity there are as many as similarities.
 constexpr size_t kPositivesAtOnce = 1 << 16;
 
+// Of the columns of a block.
 template <typename T, typename Engine>
-void visit_positives(const Engine& engine, const PairBatch& batch, const PairLosses<T>& losses) {
-  std::vector<std::vector<int64_t>> members;  // columns of each identity
-  for (int64_t column = 0; column < batch.columns; ++column) {
+void visit_positives(const Engine& engine, const ColumnBlock& block, const PairBatch& batch,
+                     const PairLosses<T>& losses) {
+  std::vector<std::vector<int64_t>> members(batch.identities.count.size());  // columns of each identity
+  for (int64_t column = block.first; column < block.first + block.count; ++column) {
     const auto code = static_cast<size_t>(batch.identities.code[static_cast<size_t>(column)]);
-    if (code >= members.size()) members.resize(code + 1);
     members[code].push_back(column);
   }
   std::vector<std::pair<int64_t, int64_t>> pairs;
@@ -238,36 +312,30 @@ class ScoreRecorder : public TileLoss<T> {
   int64_t columns_;
 };
 
-// Pass 2: fills d_image and returns the gradient of this rank's texts, summed over ranks. Collective.
-template <typename T, typename Engine>
-at::Tensor weigh(Engine& engine, const PairLosses<T>& losses, const at::Tensor& columns, const ColumnRows& column_rows,
-                 const at::Tensor& d_image, Communicator& communicator) {
-  const bool alone = communicator.size() == 1;
+// Pass 2: fills d_image, which is zero, and returns the gradient of this rank's texts, summed over ranks. Collective.
+template <typename T, typename Engine, typename Columns>
+at::Tensor weigh(Engine& engine, const Columns& columns, const PairLosses<T>& losses, const at::Tensor& d_image) {
   if constexpr (Engine::kWeighsPairs) {
     if (all_weigh_few(losses)) {
       std::vector<WeighedPair> pairs;
       for (const auto& loss : losses) loss->list_pairs(pairs);
-      if (!alone) return bring_home(engine.weigh_pairs(std::move(pairs), d_image), column_rows, communicator);
-      const at::Tensor d_text = at::empty_like(columns);
-      engine.weigh_pairs(std::move(pairs), d_image, d_text);
-      return d_text;
+      return columns.weigh_pairs(std::move(pairs), d_image);
     }
   }
   TileLosses<T> tiles;
   for (const auto& loss : losses) tiles.push_back(loss.get());
-  const at::Tensor d_columns = at::empty_like(columns);
-  engine.weigh(tiles, d_image, d_columns);
-  const int64_t own = column_rows.of_rank[static_cast<size_t>(communicator.rank())];
-  const at::Tensor d_text = alone ? d_columns : at::empty({own, columns.size(1)}, columns.options());
-  communicator.reduce_scatter(d_text, d_columns, column_rows.of_rank, "loss.text_gradient").wait();
-  return d_text;
+  return columns.sum_gradient([&](const ColumnBlock& block) {
+    const at::Tensor d_columns = at::empty_like(block.rows);
+    engine.weigh(tiles, d_image, d_columns);
+    return d_columns;
+  });
 }
 
-template <typename T, typename Engine>
-PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tensor& columns,
-                         const ColumnRows& column_rows, GlobalBatch& global, const PairLosses<T>& losses,
-                         const std::vector<double>& weights, const TaughtScores& taught, const TileShape& shape,
-                         Communicator& communicator) {
+template <typename T, typename Engine, typename Columns>
+PairResult evaluate_with(Engine& engine, const at::Tensor& image, const Columns& columns, GlobalBatch& global,
+                         const PairLosses<T>& losses, const std::vector<double>& weights, const TaughtScores& taught,
+                         const TileShape& shape, Communicator& communicator) {
+  columns.go_home();
   describe_features(engine, losses, global, communicator);
   const PairBatch& batch = global.batch;
 
@@ -277,10 +345,10 @@ PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tens
   for (const auto& loss : losses) folding.push_back(loss.get());
   std::optional<ScoreRecorder<T>> recorder;
   if (taught.record.defined()) folding.push_back(&recorder.emplace(taught.record));
-  engine.fold(folding);
+  columns.pass([&](const ColumnBlock&) { engine.fold(folding); });
   exchange.combine(losses, communicator);
   if (exchange.has_positive_sums()) {
-    visit_positives(engine, batch, losses);
+    columns.pass([&](const ColumnBlock& block) { visit_positives(engine, block, batch, losses); });
     exchange.combine_positive_sums(communicator);
   }
 
@@ -291,11 +359,11 @@ PairResult evaluate_with(Engine& engine, const at::Tensor& image, const at::Tens
   if (losses.empty()) return result;
   result.values = sum_shares(shares, result.finite && taught.finite, communicator);
 
-  result.d_image = at::empty(image.sizes(), image.options());
-  result.d_text = weigh(engine, losses, columns, column_rows, result.d_image, communicator);
+  result.d_image = at::zeros(image.sizes(), image.options());
+  result.d_text = weigh(engine, columns, losses, result.d_image);
   const NormGradients norms = norm_gradients(losses, global, communicator);
   engine.rows_backward(0, result.d_image, NormGradients::data(norms.image));
-  engine.columns_backward(column_rows.first, result.d_text, NormGradients::data(norms.text));
+  engine.columns_backward(columns.go_home(), result.d_text, NormGradients::data(norms.text));
   return result;
 }
 
@@ -305,30 +373,34 @@ template <typename T>
 PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& columns, GlobalBatch& global,
                           const PairLosses<T>& losses, const std::vector<double>& weights, const TaughtScores& taught,
                           const TileShape& shape, const LossDevice& device, Communicator& communicator) {
-  const ColumnRows rows{global.rows, global.batch.offset};
+  const auto evaluate = [&](auto& engine) {
+    const ColumnRows rows{global.rows, global.batch.offset};
+    const GatheredColumns gathered(engine, columns, rows, global.batch.columns, communicator);
+    return evaluate_with(engine, image, gathered, global, losses, weights, taught, shape, communicator);
+  };
   if (device.tiles == nullptr) {
     TileEngine<T> engine(image, columns, shape);
-    return evaluate_with(engine, image, columns, rows, global, losses, weights, taught, shape, communicator);
+    return evaluate(engine);
   }
   const bool half = device.half_products && std::is_same_v<T, float>;
   DeviceEngine<T> engine(image, columns, global.batch.offset, shape, *device.tiles, half);
-  return evaluate_with(engine, image, columns, rows, global, losses, weights, taught, shape, communicator);
+  return evaluate(engine);
 }
 
 template <typename T>
-PairResult evaluate_sets(const at::Tensor& image, const at::Tensor& columns, const SetSizes& sizes,
+PairResult evaluate_sets(const at::Tensor& image, const SetColumns& columns, const SetSizes& sizes,
                          const Alignment& alignment, GlobalBatch& global, const PairLosses<T>& losses,
                          const std::vector<double>& weights, const TaughtScores& taught, const TileShape& shape,
                          Communicator& communicator) {
-  ColumnRows rows;
-  auto size = sizes.text.begin();
-  for (const int64_t captions : global.rows) {
-    rows.of_rank.push_back(std::accumulate(size, size + captions, int64_t{0}));
-    size += captions;
+  const ColumnRows rows = rows_of_sets(global.rows, sizes.text, communicator.rank());
+  AlignmentEngine<T> engine(image, sizes, alignment, shape);
+  if (columns.gathered) {
+    engine.take_columns(columns.words, sizes.text, 0);
+    const GatheredColumns gathered(engine, columns.words, rows, global.batch.columns, communicator);
+    return evaluate_with(engine, image, gathered, global, losses, weights, taught, shape, communicator);
   }
-  rows.first = std::accumulate(sizes.text.begin(), sizes.text.begin() + global.batch.offset, int64_t{0});
-  AlignmentEngine<T> engine(image, columns, sizes, alignment, shape);
-  return evaluate_with(engine, image, columns, rows, global, losses, weights, taught, shape, communicator);
+  const TravellingColumns<T> travelling(engine, columns.words, rows, global.rows, sizes.text, communicator);
+  return evaluate_with(engine, image, travelling, global, losses, weights, taught, shape, communicator);
 }
 
 template PairResult evaluate_pairs(const at::Tensor&, const at::Tensor&, GlobalBatch&, const PairLosses<float>&,
@@ -338,10 +410,10 @@ template PairResult evaluate_pairs(const at::Tensor&, const at::Tensor&, GlobalB
                                    const std::vector<double>&, const TaughtScores&, const TileShape&, const LossDevice&,
                                    Communicator&);
 
-template PairResult evaluate_sets(const at::Tensor&, const at::Tensor&, const SetSizes&, const Alignment&, GlobalBatch&,
+template PairResult evaluate_sets(const at::Tensor&, const SetColumns&, const SetSizes&, const Alignment&, GlobalBatch&,
                                   const PairLosses<float>&, const std::vector<double>&, const TaughtScores&,
                                   const TileShape&, Communicator&);
-template PairResult evaluate_sets(const at::Tensor&, const at::Tensor&, const SetSizes&, const Alignment&, GlobalBatch&,
+template PairResult evaluate_sets(const at::Tensor&, const SetColumns&, const SetSizes&, const Alignment&, GlobalBatch&,
                                   const PairLosses<double>&, const std::vector<double>&, const TaughtScores&,
                                   const TileShape&, Communicator&);
 

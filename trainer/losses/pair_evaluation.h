@@ -1,9 +1,9 @@
 // All pair losses of an objective on one pair of feature matrices, over the ranks: the stripe scheme.
 //
-// A rank's rows are its own images, its columns the texts of the whole batch, gathered. Row statistics are local,
-// column statistics are combined over ranks, the images' gradients are local and the texts' go home: by reduce-scatter,
-// or, of words in losses that weigh few pairs, those rows that are not zero by all-to-all.
-// Ranks may have different numbers of rows, none included.
+// A rank's rows are its own images, its columns the texts of the whole batch, gathered; words too many for that
+// travel around a ring, one rank's at a time, once a pass. Row statistics are local, column statistics are combined
+// over ranks, the images' gradients are local and the texts' go home: by reduce-scatter, or, of words in losses that
+// weigh few pairs, those rows that are not zero by all-to-all. Ranks may have different numbers of rows, none included.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -40,11 +40,16 @@ PairResult evaluate_pairs(const at::Tensor& image, const at::Tensor& columns, Gl
                           const PairLosses<T>& losses, const std::vector<double>& weights, const TaughtScores& taught,
                           const TileShape& shape, const LossDevice& device, Communicator& communicator);
 
-// The same of sets: image [sum of sizes.image, d], this rank's, and columns [sum of sizes.text, d], the words of all
-// ranks' captions, in rank order. On the CPU. Losses that need lengths of rows are
-// not for sets (std::logic_error).
+// Words of captions: of all ranks, in rank order, or of this rank alone.
+struct SetColumns {
+  at::Tensor words;
+  bool gathered = true;
+};
+
+// The same of sets: image [sum of sizes.image, d], this rank's; sizes.text: of the captions of all ranks, in rank
+// order. On the CPU. Losses that need lengths of rows are not for sets (std::logic_error).
 template <typename T>
-PairResult evaluate_sets(const at::Tensor& image, const at::Tensor& columns, const SetSizes& sizes,
+PairResult evaluate_sets(const at::Tensor& image, const SetColumns& columns, const SetSizes& sizes,
                          const Alignment& alignment, GlobalBatch& global, const PairLosses<T>& losses,
                          const std::vector<double>& weights, const TaughtScores& taught, const TileShape& shape,
                          Communicator& communicator);

@@ -12,7 +12,7 @@
 //   weigh, merge_weights      pass 2: for each tile again
 //
 // Every sum has a fixed order that does not depend on the number of threads: rows within a block, blocks within a tile,
-// tiles with columns outermost.
+// tiles with columns outermost; columns of several ranks may come in another order on each rank.
 #pragma once
 
 #include <cstdint>
@@ -103,7 +103,7 @@ class PairLoss : public TileLoss<T> {
   // The maxima are now those of all ranks; `local` holds what this rank had. Puts sums and indices on the new footing.
   virtual void rebase(const std::vector<const double*>& /*local*/) {}
 
-  // One of this rank's rows and a column of the same identity, row by row.
+  // One of this rank's rows and a column of the same identity, once each.
   virtual void visit_positive(int64_t /*row*/, int64_t /*column*/, double /*cosine*/) {}
 
   // Statistics are complete. Returns this rank's share of the loss: its own rows and columns as anchors.

@@ -99,10 +99,12 @@ class HardestTripletLoss : public PairLoss<T> {
       const T* cosines = block.row(r);
       const int32_t code = groups_->code[static_cast<size_t>(batch_->offset + row)];
       const T max = fold_row(cosines, block.columns, codes, code, static_cast<int32_t>(row), columns);
-      if (static_cast<double>(max) > row_max_[i]) {
-        row_max_[i] = static_cast<double>(max);
-        row_column_[i] = block.first_column + first_negative(cosines, block.columns, codes, code, max);
-      }
+      const auto hardest = static_cast<double>(max);
+      if (hardest < row_max_[i] || hardest == kNoCosine) continue;
+      const int64_t column = block.first_column + first_negative(cosines, block.columns, codes, code, max);
+      if (hardest == row_max_[i] && column > row_column_[i]) continue;
+      row_max_[i] = hardest;
+      row_column_[i] = column;
     }
   }
 
