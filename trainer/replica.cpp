@@ -7,7 +7,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <cstring>
+#include <algorithm>
 #include <stdexcept>
 
 #include "launch/error.h"
@@ -94,7 +94,7 @@ std::string broadcast_string(const std::string& text, Communicator& communicator
   const at::Tensor size = at::scalar_tensor(static_cast<int64_t>(text.size()), at::kLong);
   communicator.broadcast(size, 0, name).wait();
   const at::Tensor bytes = at::empty({size.item<int64_t>()}, at::kByte);
-  if (communicator.rank() == 0) std::memcpy(bytes.mutable_data_ptr(), text.data(), text.size());
+  if (communicator.rank() == 0) std::copy(text.begin(), text.end(), bytes.data_ptr<uint8_t>());
   communicator.broadcast(bytes, 0, name).wait();
   return {static_cast<const char*>(bytes.const_data_ptr()), static_cast<size_t>(bytes.numel())};
 }

@@ -28,7 +28,7 @@ left_out='*Memory*:*Hostile*:*Limit*:*Rss*:*Job*'
 with_threads='*'
 runner=()
 if [ $preset = asan ]; then
-  : "${programs:=launch_test comm_test dataloader_test losses_test encoders_test heads_test references_test retrieval_test report_test configs_test}"
+  : "${programs:=launch_test comm_test dataloader_test trainer_test losses_test encoders_test heads_test references_test retrieval_test report_test configs_test}"
 else
   : "${programs:=launch_test comm_test dataloader_test trainer_test}"
   export OMP_NUM_THREADS=1
