@@ -96,7 +96,7 @@ bool has_tiles(const Objective& objective) {
 }
 
 // Gathered captions, unit rows and cosines of a tile, gradients: all matrices of an evaluation of the losses; of words
-// that are too many to gather those of two other ranks, and a rank's gradient. On a GPU
+// that are too many to gather those of two other ranks, gradients for two and twice its own. On a GPU
 // with half products the unit rows and the weights once more are half as wide. Of several pairs of features the later
 // ones' captions and the earlier ones' gradients are there as well; here all of them.
 int64_t loss_bytes(const StepJob& job, int rank) {
@@ -115,7 +115,7 @@ int64_t loss_bytes(const StepJob& job, int rank) {
     const int64_t words = kFloat * width * of_sample.text;
     const bool travel = pair == kSetPair && has_sets(job.settings.model) && job.world > 1 &&
                         !words_are_gathered(batch * words, job.settings.objective.alignment().gathered_mib());
-    sum += words * (travel ? 3 * most_rows + rows : gathered + batch) + kFloat * width * of_sample.image * rows;
+    sum += words * (travel ? 4 * most_rows + 2 * rows : gathered + batch) + kFloat * width * of_sample.image * rows;
   }
   for (const Term& term : job.settings.objective.term()) {
     if (!teacher_of(term).empty()) sum += kFloat * rows * batch;
