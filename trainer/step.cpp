@@ -29,21 +29,6 @@ std::vector<Slice> cut_into_chunks(int64_t rows, int64_t chunk) {
   return chunks;
 }
 
-Batch slice(const Batch& batch, Slice rows) {
-  if (rows.count == batch.size()) return batch;
-  const auto cut = [&](const at::Tensor& tensor) {
-    return tensor.defined() ? tensor.narrow(0, rows.first, rows.count) : at::Tensor();
-  };
-  Batch part{cut(batch.images), cut(batch.tokens), cut(batch.identity), cut(batch.image_id), cut(batch.position)};
-  if (!batch.regions.defined()) return part;
-  part.region_counts = cut(batch.region_counts);
-  const int64_t begin = batch.region_counts.narrow(0, 0, rows.first).sum().item<int64_t>();
-  const int64_t size = part.region_counts.sum().item<int64_t>();
-  part.regions = batch.regions.narrow(0, begin, size);
-  part.boxes = batch.boxes.narrow(0, begin, size);
-  return part;
-}
-
 std::vector<at::Tensor> outputs_of(const Features& features) {
   std::vector<at::Tensor> outputs;
   for (const FeaturePair& pair : features.pairs) outputs.insert(outputs.end(), {pair.image, pair.text});
@@ -112,6 +97,21 @@ void backward(const Features& live, const Features& gradient, const at::Tensor& 
 }
 
 }  // namespace
+
+Batch slice_batch(const Batch& batch, Slice rows) {
+  if (rows.count == batch.size()) return batch;
+  const auto cut = [&](const at::Tensor& tensor) {
+    return tensor.defined() ? tensor.narrow(0, rows.first, rows.count) : at::Tensor();
+  };
+  Batch part{cut(batch.images), cut(batch.tokens), cut(batch.identity), cut(batch.image_id), cut(batch.position)};
+  if (!batch.regions.defined()) return part;
+  part.region_counts = cut(batch.region_counts);
+  const int64_t begin = batch.region_counts.narrow(0, 0, rows.first).sum().item<int64_t>();
+  const int64_t size = part.region_counts.sum().item<int64_t>();
+  part.regions = batch.regions.narrow(0, begin, size);
+  part.boxes = batch.boxes.narrow(0, begin, size);
+  return part;
+}
 
 StepOptions step_options(const TrainConfig& config, TraceRecorder* trace) {
   return {config.seed(), config.chunk(), config.clip_norm(), config.precision() == TrainConfig::BF16, trace};
@@ -198,7 +198,7 @@ StepResult TrainingStep::compute_gradients(const Batch& batch, const Progress& p
   reducer_.zero();
   const std::vector<Slice> rows = cut_into_chunks(batch.size(), options_.chunk);
   std::vector<Batch> chunks;
-  for (const Slice of_chunk : rows) chunks.push_back(slice(batch, of_chunk));
+  for (const Slice of_chunk : rows) chunks.push_back(slice_batch(batch, of_chunk));
   const Labels labels{batch.identity, batch.image_id, batch.position, weight};
   Encoded encoded = encode(chunks, labels);
   std::vector<Features> live = chunks.size() == 1 ? std::move(encoded.live) : std::vector<Features>();

@@ -29,6 +29,9 @@ struct StepOptions {
 
 StepOptions step_options(const TrainConfig& config, TraceRecorder* trace = nullptr);
 
+// Those samples of a batch, with the regions that are theirs; shares its memory.
+Batch slice_batch(const Batch& batch, Slice rows);
+
 struct StepResult {
   double loss = 0;            // over the global batch, the same on every rank
   std::vector<double> terms;  // unweighted, in the order of term_names()

@@ -19,6 +19,7 @@
 #include "dataloader/random.h"
 #include "tests/support/test_process.h"
 #include "trainer/encoders/model_config.h"
+#include "trainer/step.h"
 
 namespace muster {
 
@@ -60,12 +61,7 @@ inline Batch make_batch(const ModelConfig& model, int64_t rows, int64_t step) {
 }
 
 inline Batch rows_of_rank(const Batch& whole, const Communicator& communicator) {
-  const std::vector<int64_t> rows = split_rows(whole.size(), communicator.size());
-  int64_t begin = 0;
-  for (int rank = 0; rank < communicator.rank(); ++rank) begin += rows[static_cast<size_t>(rank)];
-  const int64_t size = rows[static_cast<size_t>(communicator.rank())];
-  const auto cut = [&](const at::Tensor& tensor) { return tensor.narrow(0, begin, size).contiguous(); };
-  return {cut(whole.images), cut(whole.tokens), cut(whole.identity), cut(whole.image_id), cut(whole.position)};
+  return slice_batch(whole, slice_of(whole.size(), {communicator.rank(), communicator.size()}));
 }
 
 // The communicator of this process's world, in checked mode.

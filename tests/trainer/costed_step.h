@@ -152,19 +152,7 @@ class CostedStep {
 
   Batch rows_of_rank() const {
     const Batch whole = whole_batch();
-    const Slice slice = slice_of(whole.size(), {communicator_.rank(), communicator_.size()});
-    const auto cut = [&](const at::Tensor& tensor) { return tensor.narrow(0, slice.first, slice.count).contiguous(); };
-    Batch part{{}, cut(whole.tokens), cut(whole.identity), cut(whole.image_id), cut(whole.position)};
-    if (whole.images.defined()) {
-      part.images = cut(whole.images);
-      return part;
-    }
-    part.region_counts = cut(whole.region_counts);
-    const int64_t first = whole.region_counts.narrow(0, 0, slice.first).sum().item<int64_t>();
-    const int64_t count = part.region_counts.sum().item<int64_t>();
-    part.regions = whole.regions.narrow(0, first, count);
-    part.boxes = whole.boxes.narrow(0, first, count);
-    return part;
+    return slice_batch(whole, slice_of(whole.size(), {communicator_.rank(), communicator_.size()}));
   }
 
   void run() {

@@ -13,7 +13,6 @@
 
 #include <limits>
 #include <mutex>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -130,17 +129,6 @@ at::Tensor plain_loss(const Features& live, const at::Tensor& identity) {
   return hinge(matrix, same) + kGlobalWeight * hinge(cosines, same) + kTaughtWeight * taught;
 }
 
-Batch rows_of(const Batch& whole, int64_t first, int64_t count) {
-  const auto cut = [&](const at::Tensor& tensor) { return tensor.narrow(0, first, count); };
-  Batch part{{}, cut(whole.tokens), cut(whole.identity), cut(whole.image_id), cut(whole.position)};
-  part.region_counts = cut(whole.region_counts);
-  const int64_t begin = whole.region_counts.narrow(0, 0, first).sum().item<int64_t>();
-  const int64_t size = part.region_counts.sum().item<int64_t>();
-  part.regions = whole.regions.narrow(0, begin, size);
-  part.boxes = whole.boxes.narrow(0, begin, size);
-  return part;
-}
-
 std::shared_ptr<Model> training_model(bool shared) {
   std::shared_ptr<Model> model = make_model(region_model(shared), kSeed);
   model->to(at::kDouble);
@@ -173,10 +161,8 @@ TEST(RegionStep, EqualsOneProcessWithTheWholeBatch) {
           Optimizer optimizer(trainable, sgd);
           GradientReducer reducer(trainable, communicator, 1 << 20);
           TrainingStep step(*model, objective, trainable, reducer, optimizer, communicator, {kSeed, chunk, 0, false});
-          const std::vector<int64_t> rows = split_rows(batch.size(), ranks);
-          const int64_t first = std::accumulate(rows.begin(), rows.begin() + communicator.rank(), int64_t{0});
-          const StepResult result =
-              step.compute_gradients(rows_of(batch, first, rows[static_cast<size_t>(communicator.rank())]), {});
+          const Slice own = slice_of(batch.size(), {communicator.rank(), ranks});
+          const StepResult result = step.compute_gradients(slice_batch(batch, own), {});
           const std::lock_guard lock(mutex);
           EXPECT_NEAR(result.loss, loss.item<double>(), 1e-10);
           for (const auto& [name, parameter] : trainable) {

@@ -11,7 +11,6 @@
 #include "trainer/losses/global_batch.h"
 
 namespace muster {
-
 namespace {
 
 // The rank so many places after this one.
